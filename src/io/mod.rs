@@ -204,6 +204,10 @@ pub enum Advice {
 }
 
 /// An open regular file. Positions are explicit; handles are shared.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a length asks the kernel and may fail; nobody asks if it is zero"
+)]
 pub trait File: Send + Sync + fmt::Debug {
     /// Reads into `buf` from `position`; 0 only at the end of the file.
     /// Interrupted reads go on.
@@ -292,7 +296,30 @@ pub trait File: Send + Sync + fmt::Debug {
     }
 }
 
+/// Longest note read back from a lock file.
+pub(crate) const LOCK_NOTE_LEN_MAX: usize = 4096;
+
 /// True if `name` is one plain path component that a back end may open.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
+}
+
+/// `name` itself, if a back end may open it.
+pub(crate) fn plain_name(name: &str) -> io::Result<&str> {
+    if is_plain_name(name) {
+        return Ok(name);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{name:?} is not one plain name (no '/', no NUL, not '.' or '..')"),
+    ))
+}
+
+/// The text of a lock note, fit for an error message.
+pub(crate) fn clean_note(note: &[u8]) -> String {
+    let note: String = String::from_utf8_lossy(note)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    note.trim().to_owned()
 }

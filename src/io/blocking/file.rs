@@ -1,0 +1,165 @@
+//! An open regular file of the operating system.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bytes::Bytes;
+use rustix::fs::{self, FallocateFlags};
+use rustix::io::{Errno, pread, pwrite, pwritev, retry_on_intr};
+
+use crate::ids::to_u64;
+use crate::io::{Advice, File};
+
+/// Most slices that one `pwritev` takes (`IOV_MAX` of Linux and the BSDs).
+const SLICES_MAX: usize = 1024;
+
+/// How many zeros are written at once where there is no `fallocate`.
+const ZEROS_LEN: usize = 64 << 10;
+
+static ZEROS: [u8; ZEROS_LEN] = [0; ZEROS_LEN];
+
+/// An open regular file.
+pub(super) struct OsFile {
+    fd: OwnedFd,
+}
+
+impl OsFile {
+    /// Wraps a descriptor that is known to be of a regular file.
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
+    /// Reserves space by writing zeros from `old_len` to `len`.
+    fn write_zeros(&self, old_len: u64, len: u64) -> io::Result<()> {
+        let mut position = old_len;
+        while position < len {
+            let left = usize::try_from(len - position).unwrap_or(usize::MAX);
+            let zeros = ZEROS.get(..left).unwrap_or(&ZEROS);
+            self.write_all_at(zeros, position)?;
+            position += to_u64(zeros.len());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for OsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OsFile").field(&self.fd).finish()
+    }
+}
+
+impl File for OsFile {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        read_at(self.fd.as_fd(), buf, position)
+    }
+
+    fn write_all_at(&self, buf: &[u8], position: u64) -> io::Result<()> {
+        let mut rest = buf;
+        let mut at = position;
+        while !rest.is_empty() {
+            let done = retry_on_intr(|| pwrite(&self.fd, rest, at))?;
+            if done == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = rest.get(done..).unwrap_or_default();
+            at = advance(at, done)?;
+        }
+        Ok(())
+    }
+
+    fn write_all_vectored_at(&self, bufs: &[&[u8]], position: u64) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = bufs
+            .iter()
+            .filter(|buf| !buf.is_empty())
+            .map(|buf| IoSlice::new(buf))
+            .collect();
+        let mut rest = slices.as_mut_slice();
+        let mut at = position;
+        while !rest.is_empty() {
+            let now = rest.get(..SLICES_MAX).unwrap_or(rest);
+            let done = retry_on_intr(|| pwritev(&self.fd, now, at))?;
+            if done == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut rest, done);
+            at = advance(at, done)?;
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Once: after a failure the kernel has dropped the dirty pages, and a
+        // second call would report success.
+        Ok(fs::fdatasync(&self.fd)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        len(self.fd.as_fd())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::ftruncate(&self.fd, len))?)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let old_len = self.len()?;
+        let call = || fs::fallocate(&self.fd, FallocateFlags::empty(), 0, len);
+        let result = match retry_on_intr(call) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(old_len, len),
+            other => other.map_err(io::Error::from),
+        };
+        // Half an allocation may have moved the end of the file already.
+        if result.is_err() && self.len()? > old_len {
+            self.set_len(old_len)?;
+        }
+        result
+    }
+
+    #[cfg(feature = "mmap")]
+    fn map(&self, len: u64) -> io::Result<Option<Bytes>> {
+        crate::io::map::map(self.fd.as_fd(), len).map(Some)
+    }
+
+    #[cfg(not(feature = "mmap"))]
+    fn map(&self, _len: u64) -> io::Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    fn advise(&self, position: u64, len: u64, advice: Advice) {
+        let advice = match advice {
+            Advice::Sequential => fs::Advice::Sequential,
+            Advice::DontNeed => fs::Advice::DontNeed,
+        };
+        // Zero means "to the end of the file" to the kernel, not to us.
+        let Some(len) = NonZeroU64::new(len) else {
+            return;
+        };
+        match fs::fadvise(&self.fd, position, Some(len), advice) {
+            // A hint that is not taken costs speed, nothing else.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Reads into `buf`; 0 only at the end of the file.
+pub(super) fn read_at(fd: BorrowedFd<'_>, buf: &mut [u8], position: u64) -> io::Result<usize> {
+    Ok(retry_on_intr(|| pread(fd, &mut *buf, position))?)
+}
+
+/// Length in bytes.
+pub(in crate::io) fn len(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let len = fs::fstat(fd)?.st_size;
+    u64::try_from(len).map_err(|_| io::Error::other(format!("a file length of {len} bytes")))
+}
+
+/// The position after `done` bytes more.
+fn advance(position: u64, done: usize) -> io::Result<u64> {
+    position
+        .checked_add(to_u64(done))
+        .ok_or_else(|| io::ErrorKind::FileTooLarge.into())
+}
