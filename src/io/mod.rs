@@ -162,7 +162,7 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// it; a shared lock wants it to exist, writes nothing, and goes along
     /// with other shared locks. Held until the value is dropped, also against
     /// other handles of the same process. On `None`, [`Self::lock_note`] says
-    /// who holds it.
+    /// who holds it. On a full disk the lock is taken and the note left empty.
     ///
     /// # Errors
     ///
@@ -313,6 +313,14 @@ pub(crate) fn plain_name(name: &str) -> io::Result<&str> {
         io::ErrorKind::InvalidInput,
         format!("{name:?} is not one plain name (no '/', no NUL, not '.' or '..')"),
     ))
+}
+
+/// True if the disk or a quota has no room left.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// The text of a lock note, fit for an error message.

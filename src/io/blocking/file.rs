@@ -44,6 +44,12 @@ impl OsFile {
     }
 }
 
+impl AsFd for OsFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl fmt::Debug for OsFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("OsFile").field(&self.fd).finish()
@@ -162,4 +168,24 @@ fn advance(position: u64, done: usize) -> io::Result<u64> {
     position
         .checked_add(to_u64(done))
         .ok_or_else(|| io::ErrorKind::FileTooLarge.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_fallocate_zeros_are_written_past_the_end_only() {
+        let file = OsFile::new(OwnedFd::from(tempfile::tempfile().unwrap()));
+        file.write_all_at(b"abc", 0).unwrap();
+        let len = to_u64(2 * ZEROS_LEN + 100);
+        file.write_zeros(3, len).unwrap();
+        assert_eq!(file.len().unwrap(), len);
+        let mut bytes = vec![1; 2 * ZEROS_LEN + 100];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes.starts_with(b"abc"));
+        assert!(bytes[3..].iter().all(|&byte| byte == 0));
+        file.write_zeros(len, 3).unwrap();
+        assert_eq!(file.len().unwrap(), len, "never shortens");
+    }
 }

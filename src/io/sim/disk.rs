@@ -258,7 +258,12 @@ impl Disk {
         let path = self.path(ino)?;
         let pass = self.gate.enter(OpKind::Sync, &path, 0..0)?;
         if let Some(fault) = Gate::fault(&pass) {
-            self.file_mut(ino)?.forget();
+            if fault.lie {
+                return self.gate.leave(&pass);
+            }
+            let mut random = self.fault_random();
+            let keep = || random.chance(fault.keep_percent);
+            self.file_mut(ino)?.commit_some(keep);
             return Err(self.gate.fail(&pass, fault.error()));
         }
         // Cut in the middle of a sync, any part of it may have been done:
@@ -267,6 +272,12 @@ impl Disk {
             self.file_mut(ino)?.commit();
         }
         self.gate.leave(&pass)
+    }
+
+    /// Chance for the fault of this step, apart from the stream that
+    /// `FileSystem::random` draws from.
+    pub(super) fn fault_random(&self) -> Random {
+        Random::new(mix(self.seed ^ mix(self.gate.steps)))
     }
 
     pub(super) fn len(&mut self, ino: Ino) -> io::Result<u64> {

@@ -123,6 +123,8 @@ pub struct FaultRule {
     forever: bool,
     errno: i32,
     short: Option<usize>,
+    keep_percent: u64,
+    lie: bool,
     spent: bool,
 }
 
@@ -156,6 +158,8 @@ impl FaultRule {
             forever: false,
             errno,
             short: None,
+            keep_percent: 0,
+            lie: false,
             spent: false,
         }
     }
@@ -189,6 +193,23 @@ impl FaultRule {
         self
     }
 
+    /// Of what a failing sync was to make durable, so many percent are durable
+    /// nevertheless: the caller cannot tell. Default 0, all is lost.
+    #[must_use]
+    pub fn keep(mut self, percent: u64) -> Self {
+        self.keep_percent = percent;
+        self
+    }
+
+    /// A sync of a file or directory reports success and does nothing: a power
+    /// cut may still take all. The disk is broken; what is tested with this is
+    /// that the loss is noticed.
+    #[must_use]
+    pub fn lie(mut self) -> Self {
+        self.lie = true;
+        self
+    }
+
     fn strikes(&mut self, kind: OpKind, path: &str) -> bool {
         let matches = self.kind == kind
             && !self.spent
@@ -211,6 +232,10 @@ pub(super) struct Fault {
     errno: i32,
     /// Bytes done before.
     pub(super) short: Option<usize>,
+    /// Percent of the changes that a failed sync makes durable.
+    pub(super) keep_percent: u64,
+    /// A sync is to report success.
+    pub(super) lie: bool,
 }
 
 impl Fault {
@@ -244,6 +269,8 @@ impl Faults {
                 struck = Some(Fault {
                     errno: rule.errno,
                     short: rule.short,
+                    keep_percent: rule.keep_percent,
+                    lie: rule.lie,
                 });
             }
         }

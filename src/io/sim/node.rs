@@ -176,10 +176,17 @@ impl FileNode {
         self.durable.set_len(self.durable.len());
     }
 
-    /// A sync that failed.
-    pub(super) fn forget(&mut self) {
-        self.diverged |= !self.pending.is_empty();
-        self.pending.clear();
+    /// A sync that failed: what it did not `keep` stays readable, and no later
+    /// sync makes it durable.
+    pub(super) fn commit_some(&mut self, mut keep: impl FnMut() -> bool) {
+        for pending in self.pending.drain(..) {
+            if keep() {
+                pending.op.apply(&mut self.durable);
+            } else {
+                self.diverged = true;
+            }
+        }
+        self.durable.set_len(self.durable.len());
     }
 
     /// Replaces everything, durably, behind everybody's back.
@@ -264,10 +271,15 @@ impl DirNode {
         }
     }
 
-    /// A sync that failed.
-    pub(super) fn forget(&mut self) {
-        self.diverged |= !self.pending.is_empty();
-        self.pending.clear();
+    /// A sync that failed: what it did not `keep` stays in the live view only.
+    pub(super) fn commit_some(&mut self, mut keep: impl FnMut() -> bool) {
+        for pending in self.pending.drain(..) {
+            if keep() {
+                pending.op.apply(&mut self.durable);
+            } else {
+                self.diverged = true;
+            }
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use super::disk::{Disk, Held, ROOT, not_found};
 use super::fault::OpKind;
 use super::node::{Body, DirNode, DirOp, FileNode, Ino, Node};
 use super::step::Gate;
-use crate::io::{Entry, EntryKind, LOCK_NOTE_LEN_MAX, OpenMode, clean_note, plain_name};
+use crate::ids::to_u64;
+use crate::io::{Entry, EntryKind, LOCK_NOTE_LEN_MAX, OpenMode, clean_note, is_full, plain_name};
 
 impl Disk {
     pub(super) fn dir(&self, ino: Ino) -> io::Result<&DirNode> {
@@ -49,6 +50,11 @@ impl Disk {
                 other => other?,
             };
             self.dir(next)?;
+            // A process that died right after its mkdir left a name that is
+            // not durable yet.
+            if create && !self.dir(dir)?.pending.is_empty() {
+                self.sync_dir(dir)?;
+            }
             dir = next;
         }
         let path = self.path(dir)?;
@@ -226,19 +232,23 @@ impl Disk {
         let pass = self.gate.enter(OpKind::DirSync, &path, 0..0)?;
         let fault = Gate::fault(&pass);
         // As with a file: cut in the middle, the crash image chooses.
-        if fault.is_none() && Gate::is_cut(&pass) {
+        if fault.map_or(Gate::is_cut(&pass), |fault| fault.lie) {
             return self.gate.leave(&pass);
         }
+        let mut random = self.fault_random();
         let node = self.dir_mut(dir)?;
         let mut gone = Vec::new();
         for pending in &node.pending {
             match &pending.op {
                 DirOp::Link { ino, .. } | DirOp::Unlink { ino, .. } => gone.push(*ino),
-                DirOp::Rename { to, .. } => gone.extend(node.durable.get(to)),
+                DirOp::Rename { to, ino, .. } => {
+                    gone.push(*ino);
+                    gone.extend(node.durable.get(to));
+                }
             }
         }
         if let Some(fault) = fault {
-            node.forget();
+            node.commit_some(|| random.chance(fault.keep_percent));
             return Err(self.gate.fail(&pass, fault.error()));
         }
         node.commit();
@@ -277,9 +287,11 @@ impl Disk {
         };
         self.locks.insert(ino, held);
         if exclusive {
-            let noted = self
-                .set_len(ino, 0)
-                .and_then(|()| self.write(ino, &[note.as_bytes()], 0));
+            let noted = match self.write(ino, &[note.as_bytes()], 0) {
+                Ok(()) => self.set_len(ino, to_u64(note.len())),
+                Err(error) if is_full(&error) => self.set_len(ino, 0),
+                Err(error) => Err(error),
+            };
             if let Err(error) = noted {
                 self.unlock(ino);
                 return Err(error);

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn synced_bytes_survive_every_power_cut() {
     let (disk, _dir, file) = with_log(&[7; 3 * PAGE]);
-    file.write_all_at(&[9; 5 * PAGE], to_end(3)).unwrap();
+    file.write_all_at(&vec![9; 5 * PAGE], to_end(3)).unwrap();
     for seed in 0..500 {
         let image = disk.crash(Crash::Seeded(seed));
         assert_eq!(
@@ -322,14 +322,14 @@ fn an_image_can_be_cut_again() {
 
 #[test]
 fn few_units_are_tried_in_every_subset_and_many_by_sample() {
-    let (disk, _dir, file) = with_log(&[0; 30 * PAGE]);
+    let (disk, _dir, file) = with_log(&vec![0; 30 * PAGE]);
     file.write_all_at(&[1; 3 * PAGE], 0).unwrap();
     let all = disk.crash_choices(3, 10, 0);
     assert_eq!(all, (0..8).map(Crash::Subset).collect::<Vec<_>>());
     let some = disk.crash_choices(2, 10, 0);
     assert_eq!(some[..2], [Crash::NothingUnsynced, Crash::AllUnsynced]);
     assert_eq!(some.len(), 12);
-    file.write_all_at(&[2; 27 * PAGE], to_end(3)).unwrap();
+    file.write_all_at(&vec![2; 27 * PAGE], to_end(3)).unwrap();
     assert_eq!(
         disk.crash_choices(u32::MAX, 10, 0).len(),
         12,

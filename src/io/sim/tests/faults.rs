@@ -56,6 +56,65 @@ fn a_failed_directory_sync_loses_the_names() {
 }
 
 #[test]
+fn a_failed_sync_may_have_made_some_of_it_durable() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let disk = SimFs::new(seed);
+        disk.write_file(LOG, &[0; 2 * PAGE]);
+        let dir = disk.open_root(Path::new("/data"), false).unwrap();
+        let file = dir.open("log", OpenMode::Write).unwrap();
+        file.write_all_at(&[1; 2 * PAGE], 0).unwrap();
+        disk.fail(FaultRule::new(OpKind::Sync, FaultRule::EIO).keep(50));
+        file.sync_data().unwrap_err();
+        let image = disk.crash(Crash::AllUnsynced).read_file(LOG);
+        seen.insert((image[0], image[PAGE]));
+    }
+    assert_eq!(seen, BTreeSet::from([(0, 0), (0, 1), (1, 0), (1, 1)]));
+}
+
+#[test]
+fn a_sync_that_lies_leaves_everything_to_the_power_cut() {
+    let (disk, dir, file) = with_log(b"old!");
+    disk.fail(FaultRule::new(OpKind::Sync, FaultRule::EIO).lie());
+    disk.fail(FaultRule::new(OpKind::DirSync, FaultRule::EIO).lie());
+    file.write_all_at(b"new!", 0).unwrap();
+    file.sync_data().unwrap();
+    dir.rename("log", "moved").unwrap();
+    dir.sync().unwrap();
+    assert_eq!(disk.pending_units(), 2);
+    assert_eq!(disk.crash(Crash::NothingUnsynced).read_file(LOG), b"old!");
+    file.sync_data().unwrap();
+    dir.sync().unwrap();
+    assert_eq!(disk.pending_units(), 0, "the next sync is honest");
+}
+
+#[test]
+fn a_full_disk_does_not_keep_its_owner_out() {
+    let (disk, dir) = store(1);
+    disk.set_capacity(Some(0));
+    let lock = dir.lock("LOCK", true, "me").unwrap();
+    assert!(lock.is_some());
+    assert_eq!(dir.lock_note("LOCK").unwrap(), "");
+    drop(lock);
+    disk.set_capacity(None);
+    drop(dir.lock("LOCK", true, "me again").unwrap().unwrap());
+    disk.set_capacity(Some(0));
+    let _lock = dir.lock("LOCK", true, "third").unwrap().unwrap();
+    assert_eq!(dir.lock_note("LOCK").unwrap(), "third");
+}
+
+#[test]
+fn a_root_whose_maker_died_is_made_durable_by_the_next() {
+    let disk = SimFs::new(1);
+    disk.cut_power_at(2);
+    disk.open_root(Path::new("/data"), true).unwrap_err();
+    let next = disk.fork();
+    next.open_root(Path::new("/data"), true).unwrap();
+    let image = next.crash(Crash::NothingUnsynced);
+    image.open_root(Path::new("/data"), false).unwrap();
+}
+
+#[test]
 fn a_rule_strikes_the_nth_match_of_kind_and_path() {
     let (disk, dir) = store(1);
     let a = dir.open("a", OpenMode::Create).unwrap();
