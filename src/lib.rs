@@ -2,7 +2,19 @@
 
 pub mod clock;
 mod error;
+mod format;
 pub mod ids;
 pub mod io;
+mod options;
 
 pub use error::{Error, ErrorKind, Result};
+pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};
+pub use options::{
+    AppendOptions, Background, Codec, Durability, OnLimit, Options, ReadMode, Retention,
+    SyncPolicy, TopicOptions,
+};
+
+/// Limits that are part of the format.
+pub mod limits {
+    pub use crate::format::{BATCH_LEN_MAX, HEADERS_MAX, TOPIC_NAME_LEN_MAX};
+}

@@ -1,0 +1,62 @@
+//! The payload of a batch, compressed and back, with a hard bound on what
+//! comes out.
+//!
+//! Blocks of lz4 (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md>)
+//! without a frame: length and checksum are the batch's own.
+
+use super::{BATCH_LEN_MAX, DecodeError};
+use crate::options::Codec;
+
+/// Compresses `payload`; `None` where that would not make it smaller, or where
+/// this build has no such codec.
+pub(crate) fn compress(codec: Codec, payload: &[u8]) -> Option<Vec<u8>> {
+    let packed = match codec {
+        Codec::None => return None,
+        #[cfg(feature = "lz4")]
+        Codec::Lz4 => lz4_flex::block::compress(payload),
+        #[cfg(not(feature = "lz4"))]
+        Codec::Lz4 => return None,
+    };
+    (packed.len() < payload.len()).then_some(packed)
+}
+
+/// The `len` bytes that were compressed into `packed`.
+pub(crate) fn decompress(codec: Codec, packed: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
+    // The declared length is the bound of the output: a bomb fails to decode
+    // instead of asking for memory.
+    if len > BATCH_LEN_MAX {
+        return Err(DecodeError::Value {
+            what: "uncompressed length",
+            found: crate::ids::to_u64(len),
+            expected: "at most 32 MiB",
+        });
+    }
+    match codec {
+        Codec::None => Ok(packed.to_vec()),
+        Codec::Lz4 => decompress_lz4(packed, len),
+    }
+}
+
+#[cfg(feature = "lz4")]
+fn decompress_lz4(packed: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut out = vec![0; len];
+    let wrong = |found: usize| DecodeError::Value {
+        what: "length of decompressed payload",
+        found: crate::ids::to_u64(found),
+        expected: "the length in the batch header",
+    };
+    match lz4_flex::block::decompress_into(packed, &mut out) {
+        Ok(found) if found == len => Ok(out),
+        Ok(found) => Err(wrong(found)),
+        Err(_) => Err(wrong(0)),
+    }
+}
+
+#[cfg(not(feature = "lz4"))]
+fn decompress_lz4(_packed: &[u8], _len: usize) -> Result<Vec<u8>, DecodeError> {
+    Err(DecodeError::Unsupported {
+        what: "codec of a batch",
+        found: 1,
+        supported: "0 (built without the feature `lz4`)",
+    })
+}

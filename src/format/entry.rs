@@ -1,0 +1,132 @@
+//! Entries: what a commit frame is made of. They take effect together.
+//!
+//! ```text
+//!  +------+---//---+------+---//---+
+//!  | kind |  body  | kind |  body  | ...
+//!  +------+---//---+------+---//---+
+//! ```
+//!
+//! docs/format.md section 7.1 has the bodies.
+
+use bytes::{BufMut, BytesMut};
+
+use super::DecodeError;
+use super::batch::BatchHeader;
+use super::cursor::Cursor;
+use super::topic::TopicMeta;
+use crate::ids::{Offset, PartitionId, TopicId, to_u64};
+
+const APPEND: u8 = 1;
+const CREATE_TOPIC: u8 = 2;
+const ALTER_TOPIC: u8 = 3;
+const DELETE_TOPIC: u8 = 4;
+const TRIM: u8 = 5;
+
+/// Bytes of an append entry before its batch.
+pub const APPEND_ENTRY_LEN: usize = 12;
+
+/// One change of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry<'a> {
+    /// A batch, as it goes to the tail and the segment.
+    Append(PartitionId, &'a [u8]),
+    CreateTopic(TopicMeta),
+    /// The new options, whole.
+    AlterTopic(TopicMeta),
+    DeleteTopic(TopicId),
+    /// The first offset that is kept from now on.
+    Trim(PartitionId, Offset),
+}
+
+impl<'a> Entry<'a> {
+    /// Appends the entry to a frame.
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Append(id, batch) => {
+                put_head(out, APPEND);
+                put_partition(out, *id);
+                out.put_slice(batch);
+            }
+            Self::CreateTopic(meta) => {
+                put_head(out, CREATE_TOPIC);
+                meta.encode(out);
+            }
+            Self::AlterTopic(meta) => {
+                put_head(out, ALTER_TOPIC);
+                meta.encode(out);
+            }
+            Self::DeleteTopic(id) => {
+                put_head(out, DELETE_TOPIC);
+                out.put_u32_le(id.get());
+            }
+            Self::Trim(id, start) => {
+                put_head(out, TRIM);
+                put_partition(out, *id);
+                out.put_u64_le(start.get());
+            }
+        }
+    }
+
+    fn split_first(cursor: &mut Cursor<'a>) -> Result<Self, DecodeError> {
+        let kind = cursor.u8("entry kind")?;
+        cursor.zeros(3, "entry bytes 1 to 3")?;
+        Ok(match kind {
+            APPEND => {
+                let id = split_partition(cursor)?;
+                let header = BatchHeader::decode(cursor.rest())?;
+                Self::Append(id, cursor.bytes(header.length, "batch")?)
+            }
+            CREATE_TOPIC => Self::CreateTopic(TopicMeta::decode(cursor)?),
+            ALTER_TOPIC => Self::AlterTopic(TopicMeta::decode(cursor)?),
+            DELETE_TOPIC => Self::DeleteTopic(TopicId::new(cursor.u32("topic id")?)),
+            TRIM => Self::Trim(
+                split_partition(cursor)?,
+                Offset::new(cursor.u64("start offset")?),
+            ),
+            other => {
+                return Err(DecodeError::Unsupported {
+                    what: "entry kind",
+                    found: u64::from(other),
+                    supported: "1 to 5",
+                });
+            }
+        })
+    }
+}
+
+fn put_head(out: &mut BytesMut, kind: u8) {
+    out.put_u32_le(u32::from(kind));
+}
+
+fn put_partition(out: &mut BytesMut, id: PartitionId) {
+    out.put_u32_le(id.topic.get());
+    out.put_u32_le(id.partition);
+}
+
+fn split_partition(cursor: &mut Cursor<'_>) -> Result<PartitionId, DecodeError> {
+    Ok(PartitionId {
+        topic: TopicId::new(cursor.u32("topic id")?),
+        partition: cursor.u32("partition")?,
+    })
+}
+
+/// Decodes all entries of a commit frame.
+///
+/// # Errors
+///
+/// If any of them is wrong: a frame takes effect whole or not at all.
+pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Entry<'_>>, DecodeError> {
+    let mut cursor = Cursor::new(payload);
+    let mut entries = Vec::with_capacity(1);
+    while !cursor.is_empty() {
+        entries.push(Entry::split_first(&mut cursor)?);
+    }
+    if entries.is_empty() {
+        return Err(DecodeError::Value {
+            what: "bytes of a commit frame",
+            found: to_u64(payload.len()),
+            expected: "at least one entry",
+        });
+    }
+    Ok(entries)
+}

@@ -1,0 +1,108 @@
+//! What the log and the snapshot say of a topic: its id, name and options.
+//! docs/format.md section 7.2.
+
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+
+use super::cursor::{Cursor, put_blob, put_varint};
+use super::{DecodeError, TOPIC_NAME_LEN_MAX};
+use crate::ids::{TopicId, to_u64};
+use crate::options::{Codec, Durability, Retention, TopicOptions};
+
+/// A topic as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicMeta {
+    pub(crate) id: TopicId,
+    pub(crate) name: String,
+    pub(crate) options: TopicOptions,
+}
+
+impl TopicMeta {
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        let options = &self.options;
+        put_varint(out, u64::from(self.id.get()));
+        put_blob(out, self.name.as_bytes());
+        put_varint(out, u64::from(options.partitions));
+        out.put_u8(options.durability.code());
+        out.put_u8(options.codec.code());
+        put_varint(out, u64::from(options.record_bytes_max));
+        put_varint(out, u64::from(options.batch_bytes_max));
+        put_varint(out, options.segment_bytes_max);
+        put_varint(out, millis(options.segment_age_max));
+        put_varint(out, u64::from(options.index_interval_bytes));
+        put_limit(out, options.retention.age.map(millis));
+        put_limit(out, options.retention.bytes);
+        put_limit(out, options.retention.records);
+    }
+
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+        let id = TopicId::new(narrow(cursor.varint("topic id")?, "topic id")?);
+        let name = cursor.blob(TOPIC_NAME_LEN_MAX, "topic name")?;
+        let name = std::str::from_utf8(name).map_err(|error| DecodeError::Value {
+            what: "topic name: first byte that is not UTF-8",
+            found: to_u64(error.valid_up_to()),
+            expected: "UTF-8",
+        })?;
+        let mut options = TopicOptions::default();
+        options.partitions = narrow(cursor.varint("partitions")?, "partitions")?;
+        let durability = cursor.u8("durability")?;
+        options.durability = Durability::from_code(durability).ok_or(DecodeError::Value {
+            what: "durability",
+            found: u64::from(durability),
+            expected: "0, 1 or 2",
+        })?;
+        let codec = cursor.u8("codec")?;
+        options.codec = Codec::from_code(codec).ok_or(DecodeError::Value {
+            what: "codec",
+            found: u64::from(codec),
+            expected: "0 or 1",
+        })?;
+        options.record_bytes_max = narrow(cursor.varint("record limit")?, "record limit")?;
+        options.batch_bytes_max = narrow(cursor.varint("batch limit")?, "batch limit")?;
+        options.segment_bytes_max = cursor.varint("segment limit")?;
+        options.segment_age_max = Duration::from_millis(cursor.varint("segment age")?);
+        options.index_interval_bytes = narrow(cursor.varint("interval")?, "index interval")?;
+        options.retention = Retention::default();
+        options.retention.age = limit(cursor)?.map(Duration::from_millis);
+        options.retention.bytes = limit(cursor)?;
+        options.retention.records = limit(cursor)?;
+        Ok(Self {
+            id,
+            name: name.to_owned(),
+            options,
+        })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A number that is stored wider than it is.
+pub(crate) fn narrow(value: u64, what: &'static str) -> Result<u32, DecodeError> {
+    u32::try_from(value).map_err(|_| DecodeError::Value {
+        what,
+        found: value,
+        expected: "at most 2^32 - 1",
+    })
+}
+
+fn put_limit(out: &mut BytesMut, limit: Option<u64>) {
+    out.put_u8(u8::from(limit.is_some()));
+    put_varint(out, limit.unwrap_or(0));
+}
+
+fn limit(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
+    let there = cursor.u8("limit flag")?;
+    let value = cursor.varint("limit")?;
+    match there {
+        0 => Ok(None),
+        1 => Ok(Some(value)),
+        other => Err(DecodeError::Value {
+            what: "limit flag",
+            found: u64::from(other),
+            expected: "0 or 1",
+        }),
+    }
+}

@@ -1,0 +1,279 @@
+//! What an engine is opened with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{OnLimit, Result, check_range};
+use crate::clock::{Clock, SystemClock};
+use crate::error::Error;
+
+/// When buffered records are synced. Durable ones always are, at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// After every write to the log.
+    Always,
+    /// At the latest so long after a write.
+    Interval(Duration),
+    /// Only along with durable records, at a checkpoint, when a file of the log
+    /// is full, and at close.
+    Never,
+}
+
+/// How segments are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Through a read-only map: no copy. A media error ends the process with
+    /// SIGBUS. Without the feature `mmap`, as [`ReadMode::Pread`].
+    Map,
+    /// Through `pread`: one copy. A media error is an error.
+    Pread,
+}
+
+/// Who calls the steps of background work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// Two threads of the engine.
+    Threads,
+    /// The embedder, with [`Engine::run_pending`](crate::Engine::run_pending).
+    /// Work that an append cannot go on without runs inside that append.
+    Manual,
+}
+
+/// How an engine is opened.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use duolog::{Options, SyncPolicy};
+///
+/// let options = Options::default()
+///     .linger(Duration::from_millis(5))
+///     .sync_policy(SyncPolicy::Interval(Duration::from_millis(50)));
+/// assert_eq!(options.linger, Duration::from_millis(5));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Open without writing anything.
+    pub read_only: bool,
+    /// Make the store if there is none.
+    pub create: bool,
+    /// Source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Who calls the steps of background work.
+    pub background: Background,
+    /// When buffered records are synced.
+    pub sync_policy: SyncPolicy,
+    /// Longest time that a buffered record waits to be written.
+    pub linger: Duration,
+    /// Size at which a group of the log is written.
+    pub group_bytes_max: u32,
+    /// Size of a file of the log.
+    pub wal_file_bytes: u64,
+    /// Size of the log at which appends wait for a checkpoint.
+    pub wal_bytes_max: u64,
+    /// Memory of records that are not yet in segments.
+    pub tail_bytes_max: u64,
+    /// What an append does at a limit.
+    pub on_limit: OnLimit,
+    /// Longest time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Time between passes of retention.
+    pub retention_interval: Duration,
+    /// How segments are read.
+    pub read_mode: ReadMode,
+    /// Segments that are kept open for reading.
+    pub segments_open_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            create: true,
+            clock: Arc::new(SystemClock::new()),
+            background: Background::Threads,
+            sync_policy: SyncPolicy::Interval(Duration::from_millis(100)),
+            linger: Duration::from_millis(1),
+            group_bytes_max: 1 << 20,
+            wal_file_bytes: 64 << 20,
+            wal_bytes_max: 512 << 20,
+            tail_bytes_max: 64 << 20,
+            on_limit: OnLimit::Block,
+            checkpoint_interval: Duration::from_secs(60),
+            retention_interval: Duration::from_secs(10),
+            read_mode: ReadMode::Map,
+            segments_open_max: 128,
+        }
+    }
+}
+
+impl Options {
+    /// Opens without writing anything, not even a lock of others' (any number
+    /// of readers, no writer). Default false.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Makes the store if the directory does not exist or is empty. Default true.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Sets the source of time. Default: the operating system's. Waits always
+    /// pass in real time.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets who calls the steps of background work. Default
+    /// [`Background::Threads`].
+    #[must_use]
+    pub fn background(mut self, background: Background) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Sets when buffered records are synced. Default every 100 ms; an interval
+    /// lies between 1 ms and 1 hour. What was accepted since the last sync may
+    /// be lost in a power cut.
+    #[must_use]
+    pub fn sync_policy(mut self, policy: SyncPolicy) -> Self {
+        self.sync_policy = policy;
+        self
+    }
+
+    /// Sets how long a buffered record, or the ticket of a durable one that
+    /// nobody waits on, may wait before it is written.
+    ///
+    /// Default 1 ms; at most 10 s. Longer lingers make larger batches.
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Sets the size at which a group of the log is written without waiting for
+    /// `linger`.
+    ///
+    /// Default 1 MiB; between 4 KiB and 16 MiB. Up to four times as much may be
+    /// waiting in memory.
+    #[must_use]
+    pub fn group_bytes_max(mut self, bytes: u32) -> Self {
+        self.group_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the size of a file of the write-ahead log. Files are written with
+    /// zeros before they are used, and used again after.
+    ///
+    /// Default 64 MiB; between 64 KiB and 1 GiB, a multiple of 4 KiB. A quarter
+    /// of it is the largest commit.
+    #[must_use]
+    pub fn wal_file_bytes(mut self, bytes: u64) -> Self {
+        self.wal_file_bytes = bytes;
+        self
+    }
+
+    /// Sets the size of the log at which appends wait (or fail) until a
+    /// checkpoint has made room. A checkpoint starts at a quarter of it.
+    ///
+    /// Default 512 MiB; at least four files. Bounds the time to open after a crash.
+    #[must_use]
+    pub fn wal_bytes_max(mut self, bytes: u64) -> Self {
+        self.wal_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the memory for records that are not yet in segments. A checkpoint
+    /// starts at half of it; appends wait (or fail) at the whole.
+    ///
+    /// Default 64 MiB; at least 256 KiB.
+    #[must_use]
+    pub fn tail_bytes_max(mut self, bytes: u64) -> Self {
+        self.tail_bytes_max = bytes;
+        self
+    }
+
+    /// Sets what an append does at a limit. Default: it waits.
+    #[must_use]
+    pub fn on_limit(mut self, on_limit: OnLimit) -> Self {
+        self.on_limit = on_limit;
+        self
+    }
+
+    /// Sets the longest time between two checkpoints while records come in.
+    /// Default 60 s; between 10 ms and 1 day.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// Sets the time between two passes of retention. Default 10 s; between
+    /// 10 ms and 1 day.
+    #[must_use]
+    pub fn retention_interval(mut self, interval: Duration) -> Self {
+        self.retention_interval = interval;
+        self
+    }
+
+    /// Sets how segments are read. Default [`ReadMode::Map`].
+    #[must_use]
+    pub fn read_mode(mut self, mode: ReadMode) -> Self {
+        self.read_mode = mode;
+        self
+    }
+
+    /// Sets how many segments are kept open for reading. Default 128; between 4
+    /// and 65,536. Each takes a descriptor and, with `Pread`, up to 768 KiB of
+    /// index.
+    #[must_use]
+    pub fn segments_open_max(mut self, segments: u32) -> Self {
+        self.segments_open_max = segments;
+        self
+    }
+
+    /// Largest commit: a frame of the log, in bytes.
+    pub(crate) fn commit_bytes_max(&self) -> u64 {
+        self.wal_file_bytes / 4
+    }
+
+    /// Checks every field, and how they go together.
+    pub(crate) fn check(&self) -> Result<()> {
+        const DAY_MS: u128 = 24 * 3600 * 1000;
+        if let SyncPolicy::Interval(interval) = self.sync_policy {
+            let range = &(1..=3_600_000);
+            check_range("sync_policy interval (ms)", interval.as_millis(), range)?;
+        }
+        check_range("linger (ms)", self.linger.as_millis(), &(0..=10_000))?;
+        let groups = &(4 << 10..=16 << 20);
+        check_range("group_bytes_max", self.group_bytes_max, groups)?;
+        let file = self.wal_file_bytes;
+        check_range("wal_file_bytes", file, &(64 << 10..=1 << 30))?;
+        if !file.is_multiple_of(4096) {
+            return Err(Error::invalid(format!(
+                "option `wal_file_bytes` is {file}; set it to a multiple of 4096"
+            )));
+        }
+        check_range("wal_bytes_max", self.wal_bytes_max, &(4 * file..=1 << 40))?;
+        check_range(
+            "tail_bytes_max",
+            self.tail_bytes_max,
+            &(256 << 10..=1 << 40),
+        )?;
+        let interval = self.checkpoint_interval.as_millis();
+        check_range("checkpoint_interval (ms)", interval, &(10..=DAY_MS))?;
+        let interval = self.retention_interval.as_millis();
+        check_range("retention_interval (ms)", interval, &(10..=DAY_MS))?;
+        let open = &(4..=65_536);
+        check_range("segments_open_max", self.segments_open_max, open)
+    }
+}
