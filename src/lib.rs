@@ -6,6 +6,7 @@ mod format;
 pub mod ids;
 pub mod io;
 mod options;
+mod segment;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};
