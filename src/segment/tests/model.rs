@@ -136,7 +136,7 @@ fn checkpoints(bench: &Bench, batches: &[Bytes]) -> Result<(), Option<SegmentMet
     let now = Timestamp::MIN;
     let base = Offset::ZERO;
     let mut writer = SegmentWriter::create(bench.env.clone(), base, now).map_err(|_| None)?;
-    for part in batches.chunks(10) {
+    for part in batches.chunks(40) {
         writer
             .append(part)
             .and_then(|()| writer.sync())
@@ -153,15 +153,15 @@ fn checkpoints(bench: &Bench, batches: &[Bytes]) -> Result<(), Option<SegmentMet
 #[test]
 fn a_power_cut_at_any_step_keeps_what_a_snapshot_may_refer_to() {
     let whole = Bench::new();
-    let batches = whole.batches(0, 30);
+    let batches = whole.batches(0, 120);
     checkpoints(&whole, &batches).unwrap();
     for step in 1..=whole.disk.steps() {
-        let bench = Bench::on(SimFs::new(step));
+        let bench = Bench::on(SimFs::new(step).with_unit_len(512));
         bench.disk.cut_power_at(step);
         let Err(Some(meta)) = checkpoints(&bench, &batches) else {
             continue;
         };
-        for (choice, disk) in bench.disk.crash_images(8, 30, step) {
+        for (choice, disk) in bench.disk.crash_images(4, 12, step) {
             let after = Bench::on(disk);
             let context = format!("step {step}, {choice:?}");
             keeps(&after, &meta, &batches, &context);
@@ -181,13 +181,13 @@ fn keeps(after: &Bench, meta: &SegmentMeta, batches: &[Bytes], context: &str) {
     // What comes next need not be what the power cut took: other batches, of
     // other sizes, at the same offsets. No stale index entry may survive that.
     let mut writer = SegmentWriter::reopen(after.env.clone(), meta).expect(context);
-    let other: Vec<Bytes> = (0..20)
+    let other: Vec<Bytes> = (0..60)
         .map(|n| after.batch(meta.end.get() + 5 * n, 5))
         .collect();
     writer.append(&other).expect(context);
     writer.sync().expect(context);
     let meta = writer.meta();
-    for (choice, disk) in after.disk.crash_images(4, 6, 1) {
+    for (choice, disk) in after.disk.crash_images(4, 20, 1) {
         let context = format!("{context}, then {choice:?}");
         let last = Bench::on(disk);
         let writer = SegmentWriter::reopen(last.env.clone(), &meta).expect(&context);
