@@ -6,6 +6,8 @@ mod format;
 pub mod ids;
 pub mod io;
 mod options;
+mod signal;
+mod wal;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};
