@@ -4,9 +4,12 @@ pub mod clock;
 mod error;
 mod format;
 pub mod ids;
+pub mod inspect;
 pub mod io;
 mod options;
 mod segment;
+mod signal;
+mod wal;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};

@@ -24,7 +24,7 @@ use bytes::{BufMut, BytesMut};
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32, patch_u64};
 use super::{DecodeError, FRAME_PAYLOAD_LEN_MAX};
-use crate::ids::{Lsn, to_u64, to_usize};
+use crate::ids::{Lsn, to_usize};
 
 /// Bytes before the payload.
 pub const FRAME_HEADER_LEN: usize = 32;
@@ -75,7 +75,8 @@ impl FrameHeader {
         FRAME_HEADER_LEN + self.payload_len
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Decodes a header; its checksum needs the whole frame, see [`split_first`].
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut cursor = Cursor::new(bytes);
         let crc = cursor.u32("frame checksum")?;
         let length = cursor.u32("frame length")?;
@@ -184,37 +185,37 @@ pub(crate) fn seal_group(group: &mut [u8], durable: Lsn, seed: Seed) {
 }
 
 /// Gives every frame of `group`, which was read from another generation, a
-/// checksum of this one. Padding between groups stays as it is.
-///
-/// # Errors
-///
-/// As [`split_first`] has it for the generation `from`.
-pub(crate) fn reseal(
-    group: &mut [u8],
-    from: Seed,
-    to: Seed,
-    block: usize,
-) -> Result<(), DecodeError> {
+/// checksum of this one. Returns where the frames end: at the first that is
+/// none of `from`, or at the end.
+pub(crate) fn reseal(group: &mut [u8], from: Seed, to: Seed, block: usize) -> usize {
     let mut at = 0;
+    let mut end = 0;
     while let Some(rest) = group.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        let len = match split_first(rest, from)? {
-            Found::Frame(header, _) => header.len(),
-            Found::Zeros => {
+        let len = match split_first(rest, from) {
+            Ok(Found::Frame(header, _)) => header.len(),
+            Ok(Found::Zeros) => {
                 at = (at + 1).next_multiple_of(block);
                 continue;
             }
+            // Less than a header is left of the block, and a group behind it.
+            Err(_) if padding(rest, at, block) => {
+                at = at.next_multiple_of(block);
+                continue;
+            }
+            Err(_) => break,
         };
         let whole = rest.get_mut(..len).expect("split_first saw it whole");
         let crc = to.checksum(whole.get(4..).unwrap_or_default());
         patch_u32(whole, 0, crc);
         at += len;
+        end = at;
     }
-    Ok(())
+    end
 }
 
-/// Bytes that `payload` takes as a frame.
-pub(crate) fn framed_len(payload: usize) -> u64 {
-    to_u64(FRAME_HEADER_LEN + payload)
+fn padding(rest: &[u8], at: usize, block: usize) -> bool {
+    let left = at.next_multiple_of(block) - at;
+    left > 0 && rest.iter().take(left).all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

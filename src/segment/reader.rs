@@ -336,6 +336,16 @@ impl SegmentReader {
         Scan::new(&self.env, &self.source, extent, place, PIECE_LEN_MAX)
     }
 
+    /// What the index of a sealed segment says: batches, and the latest event
+    /// before each.
+    pub(crate) fn index_entries(&self) -> impl Iterator<Item = (Place, Timestamp)> {
+        let entries = self.index.iter().flat_map(SealedIndex::entries);
+        entries.map(|entry| {
+            let place = index::place(self.meta.base, &entry);
+            (place, entry.max_timestamp_before)
+        })
+    }
+
     /// Hands batches to `take` until it says to stop, or the data ends.
     fn walk(
         &self,
