@@ -200,8 +200,8 @@ impl LogFile {
         let mut window = Window::new(self);
         let from = self.position(base, end.at);
         let mut torn_end = from;
-        if let Some(header) = claims(window.at(from, FRAME_HEADER_LEN)?, end.at) {
-            torn_end = from + to_u64(header.len());
+        if let Some(len) = claims(window.at(from, FRAME_HEADER_LEN)?, base, end.at) {
+            torn_end = from + to_u64(len);
         } else if end.bad.is_some() && end.at != padded(end.at) {
             // The rest of a block that this generation began to write.
             torn_end = self.position(base, padded(end.at));
@@ -214,7 +214,7 @@ impl LogFile {
             }
             // Most blocks end here: only one that says it is of this very
             // place is worth reading whole.
-            if claims(window.at(position, FRAME_HEADER_LEN)?, lsn).is_some()
+            if claims(window.at(position, FRAME_HEADER_LEN)?, base, lsn).is_some()
                 && let Ok(Found::Frame(header, _)) =
                     frame::split_first(window.frame(position)?, self.seed)
             {
@@ -286,10 +286,22 @@ fn is_padding(bytes: &[u8], at: Lsn) -> bool {
     left > 0 && bytes.iter().take(left).all(|byte| *byte == 0)
 }
 
-/// The header of a frame that was meant to be at `lsn`, whole or not.
-fn claims(bytes: &[u8], lsn: Lsn) -> Option<FrameHeader> {
-    let header = FrameHeader::decode(bytes).ok()?;
-    (header.lsn == lsn).then_some(header)
+/// How long a frame was meant to be that a write of this life of the file began
+/// at `lsn`, whole or not; `None` for what an earlier life left, and for zeros.
+///
+/// LSNs never start again, so that frames of an earlier life lie below `base`.
+fn claims(bytes: &[u8], base: Lsn, lsn: Lsn) -> Option<usize> {
+    let front = bytes.get(..FRAME_HEADER_LEN)?;
+    if front.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    match FrameHeader::decode(front) {
+        Ok(header) => (header.lsn >= base).then(|| header.len()),
+        Err(_) => {
+            let own = front.get(8..)?.first_chunk::<8>()?;
+            (u64::from_le_bytes(*own) == lsn.get()).then_some(FRAME_HEADER_LEN)
+        }
+    }
 }
 
 /// A file, read through a window that moves forward.
