@@ -34,6 +34,7 @@ use crate::segment::{Place, SegmentMeta, SegmentReader, log_name};
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct DumpOptions {
     wal: bool,
     segments: bool,
@@ -165,7 +166,7 @@ pub fn dump(
     }
     if options.wal {
         // The last step: whether it was ended early makes no difference.
-        let _: ControlFlow<()> = dump.log()?;
+        return dump.log().map(|_| ());
     }
     Ok(())
 }
@@ -338,7 +339,7 @@ impl Dump<'_> {
         {
             let bytes = after.torn_bytes;
             let message = format!("{bytes} bytes from LSN {} on: {bad}", end.at);
-            let position = file.position(base, end.at);
+            let position = log::position(base, end.at);
             show!(self, DumpItem::damage(&file.path, position, message));
         }
         Ok(ControlFlow::Continue(()))

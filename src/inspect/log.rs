@@ -81,6 +81,11 @@ pub(super) fn padded(lsn: Lsn) -> Lsn {
     )
 }
 
+/// The byte at which `lsn` lies in a file whose first LSN is `base`.
+pub(super) fn position(base: Lsn, lsn: Lsn) -> u64 {
+    BLOCK.saturating_add(lsn.since(base))
+}
+
 /// All files of the log, oldest first, and notes about other files.
 pub(super) fn files(store: &Store, notes: &mut Vec<String>) -> Result<Vec<LogFile>> {
     let Some(dir) = store.dir("wal")? else {
@@ -135,11 +140,6 @@ impl LogFile {
         }
     }
 
-    /// The byte at which `lsn` lies, if the file is live from `base` on.
-    pub(super) fn position(&self, base: Lsn, lsn: Lsn) -> u64 {
-        BLOCK.saturating_add(lsn.since(base))
-    }
-
     /// Shows `visit` the frames from `from` to `stop`, where the next file
     /// takes over; ends at the first place that has none.
     ///
@@ -159,7 +159,7 @@ impl LogFile {
             last_frame: None,
         };
         while stop.is_none_or(|stop| end.at < stop) {
-            let position = self.position(base, end.at);
+            let position = position(base, end.at);
             let bytes = window.frame(position)?;
             match frame::split_first(bytes, self.seed) {
                 Ok(Found::Frame(header, payload)) => {
@@ -198,17 +198,17 @@ impl LogFile {
             return Ok(after);
         };
         let mut window = Window::new(self);
-        let from = self.position(base, end.at);
+        let from = position(base, end.at);
         let mut torn_end = from;
         if let Some(len) = claims(window.at(from, FRAME_HEADER_LEN)?, base, end.at) {
             torn_end = from + to_u64(len);
         } else if end.bad.is_some() && end.at != padded(end.at) {
             // The rest of a block that this generation began to write.
-            torn_end = self.position(base, padded(end.at));
+            torn_end = position(base, padded(end.at));
         }
         let mut lsn = padded(end.at);
         loop {
-            let position = self.position(base, lsn);
+            let position = position(base, lsn);
             if position.saturating_add(to_u64(FRAME_HEADER_LEN)) > self.len {
                 break;
             }
@@ -295,13 +295,11 @@ fn claims(bytes: &[u8], base: Lsn, lsn: Lsn) -> Option<usize> {
     if front.iter().all(|byte| *byte == 0) {
         return None;
     }
-    match FrameHeader::decode(front) {
-        Ok(header) => (header.lsn >= base).then(|| header.len()),
-        Err(_) => {
-            let own = front.get(8..)?.first_chunk::<8>()?;
-            (u64::from_le_bytes(*own) == lsn.get()).then_some(FRAME_HEADER_LEN)
-        }
+    if let Ok(header) = FrameHeader::decode(front) {
+        return (header.lsn >= base).then(|| header.len());
     }
+    let own = front.get(8..)?.first_chunk::<8>()?;
+    (u64::from_le_bytes(*own) == lsn.get()).then_some(FRAME_HEADER_LEN)
 }
 
 /// A file, read through a window that moves forward.

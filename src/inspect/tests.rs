@@ -164,7 +164,7 @@ impl Bench {
         };
         let bench = Self { disk, snapshot };
         bench.write_snapshot();
-        bench.log().write(&bench.disk, 4);
+        Bench::log().write(&bench.disk, 4);
         // A file that is to be used next, and has been used before.
         let old = Log::new(1, 0).group(&[append(0)], 0);
         bench.disk.write_file(WAL_3, &old.bytes);
@@ -177,7 +177,7 @@ impl Bench {
 
     /// The log as it is after a kill: it begins before the snapshot, and three
     /// groups lie behind that.
-    fn log(&self) -> Log {
+    fn log() -> Log {
         Log::new(2, 4096)
             .group(&[append(33)], 4096)
             .group(&[append(36)], 8192)

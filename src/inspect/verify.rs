@@ -291,13 +291,13 @@ impl Checker<'_> {
         let at = end.at;
         let message = format!("LSNs {at}..{durable} are damaged: {found}; {why}");
         self.report
-            .problem(&file.path, file.position(base, at), message);
+            .problem(&file.path, log::position(base, at), message);
     }
 
     fn note_torn(&mut self, file: &LogFile, base: Lsn, end: &End, after: &After) {
         if after.torn_bytes > 0 {
             let (path, bytes) = (&file.path, after.torn_bytes);
-            let position = file.position(base, end.at);
+            let position = log::position(base, end.at);
             let note = format!(
                 "{path} at byte {position} (LSN {}): {bytes} bytes of a write that a crash cut \
                  short, and that was never acknowledged",

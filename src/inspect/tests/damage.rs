@@ -16,7 +16,7 @@ fn a_whole_store_is_clean() {
 #[test]
 fn a_closed_store_is_clean() {
     let bench = Bench::new();
-    bench.log().close().write(&bench.disk, 0);
+    Bench::log().close().write(&bench.disk, 0);
     assert_eq!(bench.verify().outcome(), Outcome::Clean);
 }
 
@@ -71,7 +71,7 @@ fn a_damaged_identity_is_a_problem() {
 #[test]
 fn every_flipped_bit_of_what_counts_is_a_problem() {
     let bench = Bench::new();
-    let whole = to_u64(bench.log().bytes.len());
+    let whole = to_u64(Bench::log().bytes.len());
     for path in [LOG_0, SNAPSHOT, "/store/store"] {
         let len = to_u64(bench.disk.read_file(path).len());
         for byte in 0..len {
@@ -165,7 +165,7 @@ fn a_bad_snapshot_is_a_problem_and_an_older_one_goes_on() {
 #[test]
 fn a_torn_tail_is_no_damage() {
     let bench = Bench::new();
-    let log = bench.log();
+    let log = Bench::log();
     let len = log.bytes.len();
     for cut in (len - 4096..len).step_by(100) {
         let mut bytes = log.bytes.to_vec();
@@ -185,7 +185,7 @@ fn a_torn_tail_is_no_damage() {
 #[test]
 fn bytes_of_an_earlier_use_of_the_file_are_no_torn_tail() {
     let bench = Bench::new();
-    let log = bench.log();
+    let log = Bench::log();
     let mut bytes = log.bytes.to_vec();
     let old = Log::new(1, 0).group(&[append(0)], 99_999_999);
     bytes.extend_from_slice(&old.bytes[4096..]);
@@ -221,7 +221,7 @@ fn a_bad_frame_that_a_later_one_does_not_call_durable_is_torn() {
 #[test]
 fn a_lost_group_between_two_others_is_noticed() {
     let bench = Bench::new();
-    let log = bench.log();
+    let log = Bench::log();
     let mut bytes = log.bytes.to_vec();
     bytes[8192..12288].fill(0);
     bench.disk.write_file(WAL_2, &bytes);
@@ -232,7 +232,7 @@ fn a_lost_group_between_two_others_is_noticed() {
 #[test]
 fn a_bad_frame_before_a_later_file_is_damage() {
     let bench = Bench::new();
-    let log = bench.log();
+    let log = Bench::log();
     let next = Log::new(3, log.lsn().get()).group(&[append(45)], log.lsn().get());
     next.write(&bench.disk, 0);
     assert_eq!(bench.verify().outcome(), Outcome::Clean);
@@ -262,7 +262,7 @@ fn frames_that_a_later_file_supersedes_do_not_count() {
 #[test]
 fn a_closed_file_before_a_later_one_is_whole() {
     let bench = Bench::new();
-    let log = bench.log().close();
+    let log = Bench::log().close();
     log.write(&bench.disk, 0);
     let next = Log::new(3, log.lsn().get()).group(&[append(45)], log.lsn().get());
     next.write(&bench.disk, 0);
@@ -284,7 +284,7 @@ fn a_missing_file_of_the_log_is_a_problem() {
 #[test]
 fn a_file_that_lost_its_header_speaks_for_the_one_before() {
     let bench = Bench::new();
-    let log = bench.log();
+    let log = Bench::log();
     let next = Log::new(3, log.lsn().get()).group(&[append(45)], log.lsn().get());
     // The group after it says that the first group of file 3 was durable.
     let durable = next.lsn().get();
@@ -309,7 +309,7 @@ fn a_batch_of_another_partition_in_the_log_is_a_problem() {
 #[test]
 fn a_log_cut_anywhere_never_panics() {
     let bench = Bench::new();
-    let bytes = bench.log().bytes.to_vec();
+    let bytes = Bench::log().bytes.to_vec();
     for len in (0..bytes.len()).step_by(61) {
         bench.disk.write_file(WAL_2, &bytes[..len]);
         let report = bench.verify();

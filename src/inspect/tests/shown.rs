@@ -21,7 +21,7 @@ fn a_report_reads_well() {
 #[test]
 fn a_dump_shows_every_layer_in_one_line_each() {
     let bench = Bench::new();
-    bench.log().close().write(&bench.disk, 0);
+    Bench::log().close().write(&bench.disk, 0);
     let lines = bench.dump(&DumpOptions::default());
     let expected = [
         "snapshot/00000000000000008192.snap: LSN 8192 in WAL file 2, 1 topics, 1 partitions, \
