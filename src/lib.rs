@@ -6,6 +6,8 @@ mod format;
 pub mod ids;
 pub mod io;
 mod options;
+mod partition;
+mod segment;
 mod signal;
 mod wal;
 

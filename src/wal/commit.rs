@@ -5,10 +5,10 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
 
-use super::group::{Group, GroupState, Woken, now};
+use super::group::{Group, GroupState, Woken};
 use super::{Ask, Inner, Wal, WalFile};
+use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{FRAME_HEADER_LEN, FrameKind, seal_group};
 use crate::ids::{Lsn, to_u64, to_usize};
@@ -113,11 +113,11 @@ impl Wal {
     }
 
     fn sync_file(&self, file: &WalFile) -> Result<()> {
-        let start = now();
+        let watch = Stopwatch::start();
         file.file
             .sync_data()
             .map_err(|error| Error::io(format!("sync {}", file.path()), error))?;
-        let us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let us = watch.micros();
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.counters.sync_us.fetch_add(us, Ordering::Relaxed);
         Ok(())
@@ -168,7 +168,7 @@ impl Wal {
     pub(super) fn wait(
         &self,
         state: &Arc<GroupState>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Option<Result<()>> {
         loop {
             {
@@ -246,7 +246,7 @@ impl Wal {
                 continue;
             };
             drop(inner);
-            self.wait(&state, None)
+            self.wait(&state, Deadline::NEVER)
                 .expect("a wait without a deadline ends with a result")?;
         }
         self.check_poison()
@@ -303,7 +303,7 @@ impl Wal {
                 sync: true,
                 ..Ask::default()
             };
-            self.put_frame(&mut inner, FrameKind::Close, &[], &ask)
+            self.put_frame(&mut inner, FrameKind::Close, &[], ask)
         };
         handle.wait(self)
     }
