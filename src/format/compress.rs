@@ -2,10 +2,15 @@
 //! comes out.
 //!
 //! Blocks of lz4 (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md>)
-//! without a frame: length and checksum are the batch's own.
+//! without a frame: length and checksum are the batch's own. docs/format.md
+//! section 4.1.
 
 use super::{BATCH_LEN_MAX, DecodeError};
 use crate::options::Codec;
+
+/// More than a byte of lz4 can stand for: the most that one adds to a length is
+/// 255, and every sequence takes bytes besides.
+const EXPANSION_MAX: usize = 255;
 
 /// Compresses `payload`; `None` where that would not make it smaller, or where
 /// this build has no such codec.
@@ -24,31 +29,36 @@ pub(crate) fn compress(codec: Codec, payload: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn decompress(codec: Codec, packed: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
     // The declared length is the bound of the output: a bomb fails to decode
     // instead of asking for memory.
-    if len > BATCH_LEN_MAX {
+    let possible = packed.len().saturating_mul(EXPANSION_MAX);
+    if codec != Codec::None && len > possible.min(BATCH_LEN_MAX) {
         return Err(DecodeError::Value {
             what: "uncompressed length",
             found: crate::ids::to_u64(len),
-            expected: "at most 32 MiB",
+            expected: "at most 32 MiB, and 255 times the compressed length",
         });
     }
     match codec {
+        Codec::None if packed.len() != len => Err(wrong_length(packed.len())),
         Codec::None => Ok(packed.to_vec()),
         Codec::Lz4 => decompress_lz4(packed, len),
+    }
+}
+
+fn wrong_length(found: usize) -> DecodeError {
+    DecodeError::Value {
+        what: "length of decompressed payload",
+        found: crate::ids::to_u64(found),
+        expected: "the length in the batch header",
     }
 }
 
 #[cfg(feature = "lz4")]
 fn decompress_lz4(packed: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = vec![0; len];
-    let wrong = |found: usize| DecodeError::Value {
-        what: "length of decompressed payload",
-        found: crate::ids::to_u64(found),
-        expected: "the length in the batch header",
-    };
     match lz4_flex::block::decompress_into(packed, &mut out) {
         Ok(found) if found == len => Ok(out),
-        Ok(found) => Err(wrong(found)),
-        Err(_) => Err(wrong(0)),
+        Ok(found) => Err(wrong_length(found)),
+        Err(_) => Err(wrong_length(0)),
     }
 }
 

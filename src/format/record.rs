@@ -114,7 +114,13 @@ impl<'a> Record<'a> {
     }
 
     /// Appends the record to a batch under construction.
+    ///
+    /// # Panics
+    ///
+    /// With more headers than a decoder takes: whoever accepted the record
+    /// checked that.
     pub(crate) fn encode(&self, offset_delta: u64, time_delta: i64, buf: &mut BytesMut) {
+        assert!(self.headers.len() <= HEADERS_MAX, "refused before");
         let time = varint::zigzag(time_delta);
         let headers: usize = self
             .headers
@@ -317,7 +323,9 @@ pub(crate) fn split_first<'a>(
         found: delta,
         expected: "an offset below 2^64",
     })?;
-    let timestamp = base_timestamp.saturating_add(cursor.signed("time delta")?);
+    // Wraps, as the difference did: times further apart than 2^63 ms come back.
+    let time_delta = cursor.signed("time delta")?;
+    let timestamp = Timestamp::from_millis(base_timestamp.millis().wrapping_add(time_delta));
     let key = split_optional(&mut cursor, "key")?;
     let headers = split_headers(&mut cursor)?;
     let value = split_optional(&mut cursor, "value")?;
