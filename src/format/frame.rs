@@ -27,7 +27,7 @@ use super::{DecodeError, FRAME_PAYLOAD_LEN_MAX};
 use crate::ids::{Lsn, to_u64, to_usize};
 
 /// Bytes before the payload.
-pub const FRAME_HEADER_LEN: usize = 32;
+pub(crate) const FRAME_HEADER_LEN: usize = 32;
 
 const AT_DURABLE: usize = 16;
 
@@ -49,10 +49,20 @@ impl FrameKind {
     }
 }
 
+/// The fields of a header, before it is known that they can be believed.
+struct RawHeader {
+    crc: u32,
+    payload_len: usize,
+    lsn: Lsn,
+    durable: Lsn,
+    previous: u32,
+    kind: u8,
+    zeros: [u8; 3],
+}
+
 /// What the header of a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
-    crc: u32,
     pub(crate) payload_len: usize,
     pub(crate) lsn: Lsn,
     pub(crate) durable: Lsn,
@@ -69,12 +79,8 @@ pub(crate) enum Found<'a> {
     Zeros,
 }
 
-impl FrameHeader {
-    /// Bytes of the whole frame.
-    pub(crate) fn len(&self) -> usize {
-        FRAME_HEADER_LEN + self.payload_len
-    }
-
+impl RawHeader {
+    /// Reads the fields; only the length is checked, since it is used first.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut cursor = Cursor::new(bytes);
         let crc = cursor.u32("frame checksum")?;
@@ -87,59 +93,120 @@ impl FrameHeader {
                 expected: "at most 64 MiB",
             });
         }
-        let lsn = Lsn::new(cursor.u64("frame lsn")?);
-        let durable = Lsn::new(cursor.u64("durable lsn")?);
-        let previous = cursor.u32("distance to the previous frame")?;
-        let kind = match cursor.u8("frame kind")? {
-            1 => FrameKind::Commit,
-            2 => FrameKind::Close,
-            other => {
-                return Err(DecodeError::Value {
-                    what: "frame kind",
-                    found: u64::from(other),
-                    expected: "1 (commit) or 2 (close)",
-                });
-            }
-        };
-        cursor.zeros(3, "frame bytes 29 to 31")?;
         Ok(Self {
             crc,
             payload_len,
-            lsn,
-            durable,
-            previous,
+            lsn: Lsn::new(cursor.u64("frame lsn")?),
+            durable: Lsn::new(cursor.u64("durable lsn")?),
+            previous: cursor.u32("distance to the previous frame")?,
+            kind: cursor.u8("frame kind")?,
+            zeros: [
+                cursor.u8("frame byte 29")?,
+                cursor.u8("frame byte 30")?,
+                cursor.u8("frame byte 31")?,
+            ],
+        })
+    }
+
+    /// What the fields mean; called once the checksum says that they were
+    /// written so. What is unknown then is not torn: a later version wrote it.
+    fn check(&self) -> Result<FrameHeader, DecodeError> {
+        let kind = match self.kind {
+            1 => FrameKind::Commit,
+            2 => FrameKind::Close,
+            0 => {
+                return Err(DecodeError::Value {
+                    what: "frame kind",
+                    found: 0,
+                    expected: "1 (commit) or 2 (close)",
+                });
+            }
+            other => {
+                return Err(DecodeError::Unsupported {
+                    what: "frame kind",
+                    found: u64::from(other),
+                    supported: "1 (commit) and 2 (close)",
+                });
+            }
+        };
+        if let Some(byte) = self.zeros.iter().find(|byte| **byte != 0) {
+            return Err(DecodeError::Unsupported {
+                what: "frame bytes 29 to 31",
+                found: u64::from(*byte),
+                supported: "zeros",
+            });
+        }
+        if self.durable > self.lsn {
+            return Err(DecodeError::Value {
+                what: "durable lsn",
+                found: self.durable.get(),
+                expected: "at most the frame's own lsn",
+            });
+        }
+        Ok(FrameHeader {
+            payload_len: self.payload_len,
+            lsn: self.lsn,
+            durable: self.durable,
+            previous: self.previous,
             kind,
         })
     }
 }
 
+impl FrameHeader {
+    /// Bytes of the whole frame.
+    pub(crate) fn len(&self) -> usize {
+        FRAME_HEADER_LEN + self.payload_len
+    }
+}
+
 /// Splits the first frame off `bytes`, checked for the generation of `seed`.
+///
+/// After a frame use [`split_next`]: padding may be shorter than a header.
 ///
 /// # Errors
 ///
-/// `Incomplete` if `bytes` ends inside the frame, other errors if what stands
-/// there is no frame of this generation. Whether either is a torn tail or
-/// damage only recovery can say.
+/// `Incomplete` if `bytes` ends inside the frame, `Unsupported` if its checksum
+/// is valid and a later version wrote it, other errors if what stands there is
+/// no frame of this generation. Whether the first and the last are a torn tail
+/// or damage only recovery can say.
 pub(crate) fn split_first(bytes: &[u8], seed: Seed) -> Result<Found<'_>, DecodeError> {
     let front = bytes.get(..FRAME_HEADER_LEN).unwrap_or(bytes);
     if front.iter().all(|byte| *byte == 0) {
         return Ok(Found::Zeros);
     }
-    let header = FrameHeader::decode(bytes)?;
-    let Some(whole) = bytes.get(..header.len()) else {
+    let raw = RawHeader::decode(bytes)?;
+    let len = FRAME_HEADER_LEN + raw.payload_len;
+    let Some(whole) = bytes.get(..len) else {
         return Err(DecodeError::Incomplete {
             what: "frame",
-            needed: header.len(),
+            needed: len,
             found: bytes.len(),
         });
     };
-    let (head, payload) = whole
-        .split_at_checked(FRAME_HEADER_LEN)
-        .unwrap_or((whole, &[]));
-    let covered = whole.get(4..).unwrap_or_default();
-    seed.verify(covered, header.crc, "frame")?;
-    debug_assert_eq!(head.len(), FRAME_HEADER_LEN);
-    Ok(Found::Frame(header, payload))
+    seed.verify(whole.get(4..).unwrap_or_default(), raw.crc, "frame")?;
+    let payload = whole.get(FRAME_HEADER_LEN..).unwrap_or_default();
+    Ok(Found::Frame(raw.check()?, payload))
+}
+
+/// The same after a frame, where the padding of its group may stand: `Zeros`
+/// if what is left of the block, `in_block` bytes, is zeros and no frame starts
+/// in it, however few they are.
+pub(crate) fn split_next(
+    bytes: &[u8],
+    in_block: usize,
+    seed: Seed,
+) -> Result<Found<'_>, DecodeError> {
+    let found = split_first(bytes, seed);
+    // A header may begin with zeros too, so the checksum is asked first.
+    let padding = bytes.get(..in_block.min(FRAME_HEADER_LEN));
+    match found {
+        Err(DecodeError::Unsupported { .. }) | Ok(_) => found,
+        Err(_) if padding.is_some_and(|pad| pad.iter().all(|byte| *byte == 0)) && in_block > 0 => {
+            Ok(Found::Zeros)
+        }
+        Err(_) => found,
+    }
 }
 
 /// Starts a frame at the end of `group`; returns where it starts there. The
@@ -157,8 +224,14 @@ pub(crate) fn start(group: &mut BytesMut, lsn: Lsn, previous: u32, kind: FrameKi
 }
 
 /// Fills in the length of the frame that starts at `at` and ends `group`.
+///
+/// # Panics
+///
+/// If the payload is longer than [`FRAME_PAYLOAD_LEN_MAX`]: whoever accepted
+/// the commit checked that.
 pub(crate) fn finish(group: &mut BytesMut, at: usize) {
     let len = group.len() - at - FRAME_HEADER_LEN;
+    assert!(len <= FRAME_PAYLOAD_LEN_MAX, "refused before");
     let len = u32::try_from(len).expect("bounded by FRAME_PAYLOAD_LEN_MAX");
     patch_u32(group, at + 4, len);
 }
@@ -172,19 +245,20 @@ pub(crate) fn finish(group: &mut BytesMut, at: usize) {
 pub(crate) fn seal_group(group: &mut [u8], durable: Lsn, seed: Seed) {
     let mut at = 0;
     while let Some(rest) = group.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        let header = FrameHeader::decode(rest).expect("the group was built by this module");
-        let whole = rest
-            .get_mut(..header.len())
-            .expect("the frame was finished");
+        let header = RawHeader::decode(rest).expect("the group was built by this module");
+        assert_ne!(header.kind, 0, "sealed before it is padded");
+        let len = FRAME_HEADER_LEN + header.payload_len;
+        let whole = rest.get_mut(..len).expect("the frame was finished");
         patch_u64(whole, AT_DURABLE, durable.get());
         let crc = seed.checksum(whole.get(4..).unwrap_or_default());
         patch_u32(whole, 0, crc);
-        at += header.len();
+        at += len;
     }
 }
 
 /// Gives every frame of `group`, which was read from another generation, a
-/// checksum of this one. Padding between groups stays as it is.
+/// checksum of this one. Padding between groups stays as it is. `group` starts
+/// at a multiple of `block`.
 ///
 /// # Errors
 ///
@@ -197,14 +271,15 @@ pub(crate) fn reseal(
 ) -> Result<(), DecodeError> {
     let mut at = 0;
     while let Some(rest) = group.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        let len = match split_first(rest, from)? {
+        let in_block = block - at % block;
+        let len = match split_next(rest, in_block, from)? {
             Found::Frame(header, _) => header.len(),
             Found::Zeros => {
-                at = (at + 1).next_multiple_of(block);
+                at += in_block;
                 continue;
             }
         };
-        let whole = rest.get_mut(..len).expect("split_first saw it whole");
+        let whole = rest.get_mut(..len).expect("split_next saw it whole");
         let crc = to.checksum(whole.get(4..).unwrap_or_default());
         patch_u32(whole, 0, crc);
         at += len;
