@@ -23,7 +23,7 @@ const DELETE_TOPIC: u8 = 4;
 const TRIM: u8 = 5;
 
 /// Bytes of an append entry before its batch.
-pub const APPEND_ENTRY_LEN: usize = 12;
+pub(crate) const APPEND_ENTRY_LEN: usize = 12;
 
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 
 use super::cursor::{Cursor, put_blob, put_varint};
-use super::{DecodeError, TOPIC_NAME_LEN_MAX};
+use super::{DecodeError, PARTITIONS_MAX, TOPIC_NAME_LEN_MAX};
 use crate::ids::{TopicId, to_u64};
 use crate::options::{Codec, Durability, Retention, TopicOptions};
 
@@ -19,7 +19,16 @@ pub(crate) struct TopicMeta {
 }
 
 impl TopicMeta {
+    /// # Panics
+    ///
+    /// With a name or a number of partitions that no decoder takes: whoever
+    /// made the topic checked that.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
+        assert!(self.name.len() <= TOPIC_NAME_LEN_MAX, "refused before");
+        assert!(
+            (1..=PARTITIONS_MAX).contains(&self.options.partitions),
+            "refused before"
+        );
         let options = &self.options;
         put_varint(out, u64::from(self.id.get()));
         put_blob(out, self.name.as_bytes());
@@ -46,6 +55,13 @@ impl TopicMeta {
         })?;
         let mut options = TopicOptions::default();
         options.partitions = narrow(cursor.varint("partitions")?, "partitions")?;
+        if !(1..=PARTITIONS_MAX).contains(&options.partitions) {
+            return Err(DecodeError::Value {
+                what: "partitions",
+                found: u64::from(options.partitions),
+                expected: "between 1 and 100,000",
+            });
+        }
         let durability = cursor.u8("durability")?;
         options.durability = Durability::from_code(durability).ok_or(DecodeError::Value {
             what: "durability",
@@ -97,12 +113,12 @@ fn limit(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
     let there = cursor.u8("limit flag")?;
     let value = cursor.varint("limit")?;
     match there {
-        0 => Ok(None),
+        0 if value == 0 => Ok(None),
         1 => Ok(Some(value)),
         other => Err(DecodeError::Value {
             what: "limit flag",
             found: u64::from(other),
-            expected: "0 or 1",
+            expected: "0 with a limit of 0, or 1",
         }),
     }
 }
