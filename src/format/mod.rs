@@ -10,10 +10,12 @@ use thiserror::Error;
 
 pub(crate) mod batch;
 pub(crate) mod checksum;
-mod compress;
+pub(crate) mod compress;
 pub(crate) mod cursor;
 pub(crate) mod entry;
 pub(crate) mod frame;
+#[cfg(test)]
+mod golden;
 pub(crate) mod identity;
 pub(crate) mod index;
 pub(crate) mod record;
