@@ -584,3 +584,6 @@ pub(crate) fn check_records(batch: &Batch) -> Result<(), DecodeError> {
         expected: "the count in its header",
     })
 }
+
+#[cfg(test)]
+mod tests;

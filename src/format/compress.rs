@@ -70,3 +70,39 @@ fn decompress_lz4(_packed: &[u8], _len: usize) -> Result<Vec<u8>, DecodeError> {
         supported: "0 (built without the feature `lz4`)",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_nothing_expands_to_is_refused_before_memory_is_taken() {
+        for len in [256, BATCH_LEN_MAX, BATCH_LEN_MAX + 1, usize::MAX] {
+            let found = decompress(Codec::Lz4, &[0], len);
+            assert!(matches!(found, Err(DecodeError::Value { .. })), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_payload_of_another_length_is_refused() {
+        assert!(decompress(Codec::None, b"abc", 2).is_err());
+        assert_eq!(decompress(Codec::None, b"abc", 3).unwrap(), b"abc");
+    }
+
+    #[cfg(feature = "lz4")]
+    #[test]
+    fn a_bomb_is_refused() {
+        let packed = compress(Codec::Lz4, &vec![0; 1 << 20]).unwrap();
+        assert!(packed.len() < 5000);
+        let raw = decompress(Codec::Lz4, &packed, 1 << 20).unwrap();
+        assert!(raw.iter().all(|byte| *byte == 0));
+        for len in [1, 1000, (1 << 20) - 1] {
+            assert!(decompress(Codec::Lz4, &packed, len).is_err(), "{len}");
+        }
+        assert!(decompress(Codec::Lz4, &packed, (1 << 20) + 1).is_err());
+        for cut in [0, 1, packed.len() / 2, packed.len() - 1] {
+            let found = decompress(Codec::Lz4, &packed[..cut], 1 << 20);
+            assert!(found.is_err(), "cut at {cut}");
+        }
+    }
+}
