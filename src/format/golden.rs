@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::DecodeError;
 use super::batch::{self, Batch, BatchBuilder, Producer};
 use super::checksum::Seed;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, patch_u32};
 use super::entry::{self, Entry};
-use super::frame::{self, Found, FrameKind};
+use super::frame::{self, FRAME_HEADER_LEN, Found, FrameKind};
 use super::identity::Identity;
 use super::index::{self, INDEX_ENTRY_LEN, INDEX_HEADER_LEN, IndexEntry};
 use super::record::Record;
@@ -346,6 +347,137 @@ fn the_golden_segment_and_its_index_are_read() {
 #[test]
 fn the_golden_snapshot_is_read() {
     assert_eq!(Snapshot::decode(SNAPSHOT, STORE), Ok(snapshot()));
+}
+
+type Decoder = fn(&[u8]) -> Result<(), DecodeError>;
+
+/// Structures with a checksum, each with its decoder.
+fn checked() -> Vec<(&'static str, &'static [u8], Decoder)> {
+    let footer = &SEGMENT[SEGMENT.len() - SEGMENT_FOOTER_LEN..];
+    let frame = &GROUP_BYTES[..GROUP_BYTES.len() - FRAME_HEADER_LEN];
+    let entry = &INDEX[INDEX_HEADER_LEN..][..INDEX_ENTRY_LEN];
+    vec![
+        ("identity", IDENTITY, |b| {
+            Identity::decode(b, true).map(drop)
+        }),
+        ("batch", BATCH, |b| batch::split_first(b, seed()).map(drop)),
+        ("WAL header", WAL_HEADER, |b| match WalHeader::decode(b)? {
+            WalBlock::Header(_) => Ok(()),
+            WalBlock::Zeros => Err(no_value()),
+        }),
+        ("frame", frame, |b| {
+            match frame::split_first(b, Seed::wal(STORE, GENERATION))? {
+                Found::Frame(..) => Ok(()),
+                Found::Zeros => Err(no_value()),
+            }
+        }),
+        ("segment header", &SEGMENT[..SEGMENT_HEADER_LEN], |b| {
+            SegmentHeader::decode(b).map(drop)
+        }),
+        ("segment footer", footer, |b| {
+            SegmentFooter::decode(b, seed()).map(drop)
+        }),
+        ("index header", &INDEX[..INDEX_HEADER_LEN], |b| {
+            index::decode_header(b, seed()).map(drop)
+        }),
+        ("index entry", entry, |b| {
+            IndexEntry::decode(b, seed(), 0).map(drop)
+        }),
+        ("snapshot", SNAPSHOT, |b| {
+            Snapshot::decode(b, STORE).map(drop)
+        }),
+    ]
+}
+
+fn no_value() -> DecodeError {
+    DecodeError::Value {
+        what: "the whole",
+        found: 0,
+        expected: "not zeros",
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_checked_structure_is_detected() {
+    for (name, golden, decode) in checked() {
+        decode(golden).unwrap();
+        for bit in 0..golden.len() * 8 {
+            let mut damaged = golden.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).is_err(), "{name}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn every_proper_prefix_of_a_checked_structure_is_refused() {
+    for (name, golden, decode) in checked() {
+        for cut in 0..golden.len() {
+            assert!(decode(&golden[..cut]).is_err(), "{name}, cut at {cut}");
+        }
+    }
+}
+
+/// `golden` with `bytes` at `at`, and the checksum at `crc` of all after it.
+fn altered(golden: &[u8], at: usize, bytes: &[u8], crc: usize, seed: Seed) -> Vec<u8> {
+    let mut out = golden.to_vec();
+    out[at..at + bytes.len()].copy_from_slice(bytes);
+    let sum = seed.checksum(&out[crc + 4..]);
+    patch_u32(&mut out, crc, sum);
+    out
+}
+
+#[test]
+fn later_versions_are_unsupported() {
+    let unsupported = |found: Result<(), DecodeError>, name| {
+        let right = matches!(found, Err(DecodeError::Unsupported { .. }));
+        assert!(right, "{name}: {found:?}");
+    };
+    let two = 2_u16.to_le_bytes();
+    for (name, golden, decode) in checked() {
+        let (at, crc, seed) = match name {
+            "identity" => (12, 8, Seed::NONE),
+            "WAL header" => (8, 0, Seed::store(STORE)),
+            "segment header" | "index header" => (8, 0, seed()),
+            "snapshot" => (8, 0, Seed::store(STORE)),
+            _ => continue,
+        };
+        unsupported(decode(&altered(golden, at, &two, crc, seed)), name);
+    }
+    let frame = checked().remove(3);
+    let seed = Seed::wal(STORE, GENERATION);
+    for (at, byte) in [(28, 3), (28, 255), (29, 1), (31, 128)] {
+        unsupported((frame.2)(&altered(frame.1, at, &[byte], 0, seed)), "frame");
+    }
+    let kind = [0_u8];
+    assert!((frame.2)(&altered(frame.1, 28, &kind, 0, seed)).is_err());
+}
+
+#[test]
+fn unknown_features_are_refused_as_far_as_they_ask_for_it() {
+    let with = |at: usize| altered(IDENTITY, at, &[4], 8, Seed::NONE);
+    assert!(Identity::decode(&with(40), true).is_ok(), "compatible");
+    assert!(Identity::decode(&with(44), false).is_ok(), "read only");
+    assert!(Identity::decode(&with(44), true).is_err(), "read only");
+    assert!(Identity::decode(&with(48), false).is_err(), "incompatible");
+}
+
+#[test]
+fn what_is_of_another_store_or_place_does_not_pass() {
+    let other = StoreId::new([9; 16]);
+    assert!(Snapshot::decode(SNAPSHOT, other).is_err());
+    let other = Seed::partition(other, PARTITION);
+    let (_, footer) = SEGMENT.split_at(SEGMENT.len() - SEGMENT_FOOTER_LEN);
+    assert!(SegmentFooter::decode(footer, other).is_err());
+    assert!(index::decode_header(INDEX, other).is_err());
+    let entry = &INDEX[INDEX_HEADER_LEN..];
+    assert!(IndexEntry::decode(entry, seed(), 1).is_err());
+    assert!(IndexEntry::decode(entry, other, 0).is_err());
+}
+
+#[test]
+fn a_block_of_zeros_is_no_header_yet() {
+    assert_eq!(WalHeader::decode(&[0; 4096]), Ok(WalBlock::Zeros));
 }
 
 #[test]

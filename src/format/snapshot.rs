@@ -379,3 +379,6 @@ impl Garbage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

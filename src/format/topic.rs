@@ -122,3 +122,83 @@ fn limit(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn meta() -> impl Strategy<Value = TopicMeta> {
+        let limit = || proptest::option::of(any::<u64>());
+        let retention = (limit(), limit(), limit());
+        let numbers = (1..=PARTITIONS_MAX, any::<u32>(), any::<u32>(), any::<u64>());
+        let rest = (any::<u64>(), any::<u32>(), 0..3_u8, 0..2_u8);
+        let named = (any::<u32>(), "[a-z.\u{e9}\u{1f600}]{0,60}");
+        (named, numbers, rest, retention).prop_map(|(named, numbers, rest, retention)| {
+            let mut options = TopicOptions::default().partitions(numbers.0);
+            options.record_bytes_max = numbers.1;
+            options.batch_bytes_max = numbers.2;
+            options.segment_bytes_max = numbers.3;
+            options.segment_age_max = Duration::from_millis(rest.0);
+            options.index_interval_bytes = rest.1;
+            options.durability = Durability::from_code(rest.2).unwrap();
+            options.codec = Codec::from_code(rest.3).unwrap();
+            options.retention.age = retention.0.map(Duration::from_millis);
+            options.retention.bytes = retention.1;
+            options.retention.records = retention.2;
+            TopicMeta {
+                id: TopicId::new(named.0),
+                name: named.1,
+                options,
+            }
+        })
+    }
+
+    fn encode(meta: &TopicMeta) -> BytesMut {
+        let mut out = BytesMut::new();
+        meta.encode(&mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_topic_comes_back_and_its_prefixes_do_not(meta in meta(), tail: Vec<u8>) {
+            let mut bytes = encode(&meta).to_vec();
+            for cut in 0..bytes.len() {
+                prop_assert!(TopicMeta::decode(&mut Cursor::new(&bytes[..cut])).is_err());
+            }
+            bytes.extend_from_slice(&tail);
+            let mut cursor = Cursor::new(&bytes);
+            prop_assert_eq!(TopicMeta::decode(&mut cursor), Ok(meta));
+            prop_assert_eq!(cursor.rest(), &tail[..]);
+        }
+    }
+
+    #[test]
+    fn a_topic_without_partitions_or_with_a_hidden_limit_is_refused() {
+        let meta = TopicMeta {
+            id: TopicId::new(1),
+            name: "t".to_owned(),
+            options: TopicOptions::default(),
+        };
+        let good = encode(&meta);
+        assert_eq!(good[3], 1, "partitions");
+        for (at, byte) in [(2, 0xff), (3, 0), (4, 3), (5, 2), (good.len() - 1, 1)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            let found = TopicMeta::decode(&mut Cursor::new(&bad));
+            assert!(
+                matches!(found, Err(DecodeError::Value { .. })),
+                "{at}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_of_any_claimed_length_takes_no_memory() {
+        let mut bytes = BytesMut::new();
+        put_varint(&mut bytes, 1);
+        put_varint(&mut bytes, u64::MAX);
+        assert!(TopicMeta::decode(&mut Cursor::new(&bytes)).is_err());
+    }
+}

@@ -299,6 +299,7 @@ fn sealed_batches_outlive_the_builder_and_its_chunk() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "copies 32 MiB byte by byte")]
 #[should_panic(expected = "sealed before")]
 fn a_batch_beyond_the_limit_is_not_built() {
     let half = vec![0; BATCH_LEN_MAX / 2];
