@@ -3,6 +3,9 @@
 pub mod clock;
 mod error;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod io;
 mod options;
