@@ -3,10 +3,14 @@
 pub mod clock;
 mod error;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod inspect;
 pub mod io;
 mod options;
+mod partition;
 mod segment;
 mod signal;
 mod wal;

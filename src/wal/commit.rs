@@ -5,10 +5,10 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
 
-use super::group::{Group, GroupState, Woken, now};
+use super::group::{Group, GroupState, Woken};
 use super::{Ask, Inner, Wal, WalFile};
+use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{FRAME_HEADER_LEN, FrameKind, seal_group};
 use crate::ids::{Lsn, to_u64, to_usize};
@@ -39,13 +39,7 @@ impl Wal {
         };
         let older = group
             .first
-            .then(|| {
-                inner
-                    .live
-                    .iter()
-                    .rev()
-                    .find(|file| file.sequence < group.file.sequence)
-            })
+            .then(|| inner.live.iter().rev().find(|file| file.sequence < group.file.sequence))
             .flatten()
             .filter(|_| unsynced)
             .map(Arc::clone);
@@ -71,8 +65,7 @@ impl Wal {
             self.durable.store(end.get(), Ordering::Release);
         } else if group.first || !inner.unsynced {
             // What came before this file is durable: see `write_group`.
-            self.durable
-                .fetch_max(group.file.base.get(), Ordering::AcqRel);
+            self.durable.fetch_max(group.file.base.get(), Ordering::AcqRel);
             inner.unsynced = true;
             inner.unsynced_since = self.clock.monotonic();
         }
@@ -82,10 +75,7 @@ impl Wal {
         }
         self.finish_leading(inner);
         group.state.finish(Ok(()));
-        group
-            .observers
-            .iter()
-            .for_each(|observer| observer.committed());
+        group.observers.iter().for_each(|observer| observer.committed());
     }
 
     /// Writes one group and makes it durable if `sync`.
@@ -117,19 +107,17 @@ impl Wal {
                 .map_err(|error| Error::io(attempt(), error))?;
         }
         self.counters.groups.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .bytes
-            .fetch_add(to_u64(padded), Ordering::Relaxed);
+        self.counters.bytes.fetch_add(to_u64(padded), Ordering::Relaxed);
         debug_assert!(frames <= padded, "padding only adds");
         if sync { self.sync_file(&file) } else { Ok(()) }
     }
 
     fn sync_file(&self, file: &WalFile) -> Result<()> {
-        let start = now();
+        let watch = Stopwatch::start();
         file.file
             .sync_data()
             .map_err(|error| Error::io(format!("sync {}", file.path()), error))?;
-        let us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let us = watch.micros();
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.counters.sync_us.fetch_add(us, Ordering::Relaxed);
         Ok(())
@@ -180,7 +168,7 @@ impl Wal {
     pub(super) fn wait(
         &self,
         state: &Arc<GroupState>,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Option<Result<()>> {
         loop {
             {
@@ -258,7 +246,7 @@ impl Wal {
                 continue;
             };
             drop(inner);
-            self.wait(&state, None)
+            self.wait(&state, Deadline::NEVER)
                 .expect("a wait without a deadline ends with a result")?;
         }
         self.check_poison()
@@ -315,7 +303,7 @@ impl Wal {
                 sync: true,
                 ..Ask::default()
             };
-            self.put_frame(&mut inner, FrameKind::Close, &[], &ask)
+            self.put_frame(&mut inner, FrameKind::Close, &[], ask)
         };
         handle.wait(self)
     }

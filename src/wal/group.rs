@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::files::WalFile;
+use crate::clock::Deadline;
 use crate::error::Result;
 use crate::ids::{Lsn, to_u64};
 use crate::io::BLOCK_LEN;
@@ -136,26 +137,19 @@ impl GroupState {
 
     /// Sleeps until the group ended or the lead came to this thread. After
     /// [`Self::enter`].
-    pub(super) fn sleep(&self, deadline: Option<Instant>) -> Woken {
+    pub(super) fn sleep(&self, deadline: Deadline) -> Woken {
         let mut outcome = lock(&self.inner);
-        loop {
-            if outcome.result.is_some() || outcome.baton {
-                break;
-            }
-            let left = match deadline {
-                None => Duration::MAX,
-                Some(deadline) => deadline.saturating_duration_since(now()),
-            };
-            if left.is_zero() {
-                break;
-            }
-            outcome = if deadline.is_none() {
-                self.changed
+        while outcome.result.is_none() && !outcome.baton {
+            outcome = match deadline.left() {
+                None => self
+                    .changed
                     .wait(outcome)
-                    .unwrap_or_else(PoisonError::into_inner)
-            } else {
-                let woken = self.changed.wait_timeout(outcome, left);
-                woken.unwrap_or_else(PoisonError::into_inner).0
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(outcome, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
             };
         }
         outcome.threads -= 1;
@@ -178,13 +172,4 @@ impl GroupState {
         }
         outcome.result.clone()
     }
-}
-
-/// Real time, for waits: a simulated clock does not move while we sleep.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "deadlines of waits pass in real time"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

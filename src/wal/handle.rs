@@ -5,7 +5,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Wal;
-use super::group::{GroupState, now};
+use super::group::GroupState;
+use crate::clock::Deadline;
 use crate::error::Result;
 use crate::ids::Lsn;
 
@@ -28,14 +29,13 @@ impl CommitHandle {
 
     /// Waits for the group, writing it if nobody else does.
     pub(crate) fn wait(&self, wal: &Wal) -> Result<()> {
-        wal.wait(&self.state, None)
+        wal.wait(&self.state, Deadline::NEVER)
             .expect("a wait without a deadline ends with a result")
     }
 
     /// The same for at most `timeout`; `None` if that passed.
     pub(crate) fn wait_timeout(&self, wal: &Wal, timeout: Duration) -> Option<Result<()>> {
-        // A deadline beyond what the clock can say is none.
-        wal.wait(&self.state, now().checked_add(timeout))
+        wal.wait(&self.state, Deadline::after(timeout))
     }
 
     /// The result if it is there; else `waker` is woken when it is. Somebody

@@ -111,11 +111,7 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Inner {{ pending: {}, leading: {} }}",
-            self.pending, self.leading
-        )
+        write!(f, "Inner {{ pending: {}, leading: {} }}", self.pending, self.leading)
     }
 }
 
@@ -127,7 +123,7 @@ pub(crate) struct Ask {
     /// No thread is going to wait for it at once: the background writes it.
     pub(crate) detached: bool,
     /// Told when it is durable.
-    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Wal {
@@ -179,10 +175,7 @@ impl Wal {
             if !block {
                 return Err(Error::new(
                     ErrorKind::Busy,
-                    format!(
-                        "{} bytes wait to be written to the log; retry later",
-                        inner.pending
-                    ),
+                    format!("{} bytes wait to be written to the log; retry later", inner.pending),
                 ));
             }
             if inner.leading {
@@ -220,11 +213,12 @@ impl Wal {
         self.check_open()?;
         self.make_room(&mut inner, FRAME_HEADER_LEN + needed)?;
         let (detached, pending) = (inner.building.detached, inner.pending);
-        let handle = self.put_frame(&mut inner, FrameKind::Commit, entries, &ask);
+        let wants_writer = ask.detached;
+        let handle = self.put_frame(&mut inner, FrameKind::Commit, entries, ask);
         // Whoever waits for the handle writes for itself. What nobody waits
         // for is for the background: told once a group, and when it is full.
         let full = self.options.group_bytes_max;
-        let wake = ask.detached && (!detached || (pending < full && inner.pending >= full));
+        let wake = wants_writer && (!detached || (pending < full && inner.pending >= full));
         drop(inner);
         if wake {
             self.work.notify();
@@ -237,7 +231,7 @@ impl Wal {
         inner: &mut Inner,
         kind: FrameKind,
         entries: &[Entry<'_>],
-        ask: &Ask,
+        ask: Ask,
     ) -> CommitHandle {
         let group = &mut inner.building;
         let lsn = group.end();
@@ -245,15 +239,13 @@ impl Wal {
         let before = group.buf.len();
         let previous = u32::try_from(previous).expect("a file has at most 1 GiB");
         let at = frame::start(&mut group.buf, lsn, previous, kind);
-        entries
-            .iter()
-            .for_each(|entry| entry.encode(&mut group.buf));
+        entries.iter().for_each(|entry| entry.encode(&mut group.buf));
         frame::finish(&mut group.buf, at);
         inner.last_frame = Some(lsn);
         inner.pending += group.buf.len() - before;
         group.sync |= ask.sync;
         group.detached |= ask.detached;
-        group.observers.extend(ask.observer.clone());
+        group.observers.extend(ask.observers);
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         CommitHandle::new(Arc::clone(&group.state), group.end())
     }

@@ -131,9 +131,7 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
             .dir
             .open(&entry.name, mode)
             .map_err(|error| Error::io(attempt("open"), error))?;
-        let len = file
-            .len()
-            .map_err(|error| Error::io(attempt("measure"), error))?;
+        let len = file.len().map_err(|error| Error::io(attempt("measure"), error))?;
         let mut block = vec![0; to_usize(len.min(to_u64(BLOCK_LEN)))];
         file.read_exact_at(&mut block, 0)
             .map_err(|error| Error::io(attempt("read"), error))?;
@@ -167,11 +165,7 @@ pub(crate) fn recover(
     writable: bool,
     replay: &mut dyn Replay,
 ) -> Result<Recovered> {
-    let mode = if writable {
-        OpenMode::Write
-    } else {
-        OpenMode::Read
-    };
+    let mode = if writable { OpenMode::Write } else { OpenMode::Read };
     let Listing {
         live: all,
         others,
@@ -199,12 +193,7 @@ pub(crate) fn recover(
     let (last, end) = last.expect("check_sequence saw at least one file");
     let evidence = evidence(&last, &end, &others, env, from)?;
     if evidence > padded(end.at) {
-        return Err(damage(
-            &last,
-            &end,
-            evidence,
-            "later bytes say that it was durable",
-        ));
+        return Err(damage(&last, &end, evidence, "later bytes say that it was durable"));
     }
     let obsolete = old.iter().map(|file| file.header.sequence);
     let spares = others.iter().map(|(sequence, _)| *sequence);
@@ -375,9 +364,7 @@ fn open_spare(env: &FilesEnv, sequence: u64) -> Result<Spare> {
         .dir
         .open(&name, OpenMode::Write)
         .map_err(|error| Error::io(attempt("open"), error))?;
-    let len = file
-        .len()
-        .map_err(|error| Error::io(attempt("measure"), error))?;
+    let len = file.len().map_err(|error| Error::io(attempt("measure"), error))?;
     if len != env.file_bytes {
         // The size was changed, or making it was cut short.
         return make(env, sequence, true);
@@ -425,15 +412,7 @@ impl Wal {
         let file = activate(&env, spare, Lsn::ZERO, &[])?;
         let spares = Spares::new(env.clone(), VecDeque::new(), 2);
         let live = vec![file];
-        Ok(Self::assemble(
-            env,
-            options,
-            clock,
-            spares,
-            live,
-            Lsn::ZERO,
-            None,
-        ))
+        Ok(Self::assemble(env, options, clock, spares, live, Lsn::ZERO, None))
     }
 
     fn assemble(

@@ -2,7 +2,7 @@
 
 use super::group::padded;
 use super::recover::{LiveFile, Replay, Torn};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{self, FRAME_HEADER_LEN, Found, FrameHeader, FrameKind};
 use crate::format::{DecodeError, entry};
 use crate::ids::{Lsn, to_u64, to_usize};
@@ -91,10 +91,7 @@ impl<'a> Window<'a> {
             self.buf.resize(len.max(WINDOW_LEN).min(left), 0);
             let read = self.file.file.read_exact_at(&mut self.buf, position);
             read.map_err(|error| {
-                Error::io(
-                    format!("read {} at byte {position}", self.file.path()),
-                    error,
-                )
+                Error::io(format!("read {} at byte {position}", self.file.path()), error)
             })?;
             self.start = position;
             return Ok(&self.buf);
@@ -118,7 +115,8 @@ pub(super) fn walk(file: &LiveFile, range: Walk, replay: &mut dyn Replay) -> Res
     while range.stop.is_none_or(|stop| end.at < stop) {
         let position = file.position(end.at);
         let bytes = whole_frame(&mut window, position)?;
-        match frame::split_first(bytes, file.seed) {
+        let in_block = BLOCK_LEN - to_usize(position % to_u64(BLOCK_LEN));
+        match frame::split_next(bytes, in_block, file.seed) {
             Ok(Found::Frame(header, payload)) => {
                 if let Err(error) = in_chain(&header, &end) {
                     end.bad = Some(error);
@@ -132,7 +130,14 @@ pub(super) fn walk(file: &LiveFile, range: Walk, replay: &mut dyn Replay) -> Res
             // The padding of a group, or where nothing was ever written.
             Ok(Found::Zeros) if end.at < padded(end.at) => end.at = padded(end.at),
             Ok(Found::Zeros) => break,
-            Err(_) if is_padding(bytes, end.at) => end.at = padded(end.at),
+            // Whole, and of a later version: neither torn nor damaged.
+            Err(error @ DecodeError::Unsupported { .. }) => {
+                return Err(Error::with_source(
+                    ErrorKind::Unsupported,
+                    format!("cannot read {} at byte {position}", file.path()),
+                    error,
+                ));
+            }
             Err(error) => {
                 end.bad = Some(error);
                 break;
@@ -140,13 +145,6 @@ pub(super) fn walk(file: &LiveFile, range: Walk, replay: &mut dyn Replay) -> Res
         }
     }
     Ok(end)
-}
-
-/// True if the rest of the block is zeros. It may be shorter than a header,
-/// with the next group behind it.
-fn is_padding(bytes: &[u8], at: Lsn) -> bool {
-    let left = to_usize(padded(at).since(at));
-    left > 0 && bytes.iter().take(left).all(|byte| *byte == 0)
 }
 
 /// The bytes at `position`, as many as the frame there takes.
