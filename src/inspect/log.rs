@@ -161,7 +161,8 @@ impl LogFile {
         while stop.is_none_or(|stop| end.at < stop) {
             let position = position(base, end.at);
             let bytes = window.frame(position)?;
-            match frame::split_first(bytes, self.seed) {
+            let in_block = to_usize(padded(end.at).since(end.at));
+            match frame::split_next(bytes, in_block, self.seed) {
                 Ok(Found::Frame(header, payload)) => {
                     if let Err(error) = chained(&header, &end) {
                         end.bad = Some(error);
@@ -174,10 +175,9 @@ impl LogFile {
                         break;
                     }
                 }
-                Ok(Found::Zeros) if end.at < padded(end.at) => end.at = padded(end.at),
+                // The padding of a group, or where nothing was ever written.
+                Ok(Found::Zeros) if in_block > 0 => end.at = padded(end.at),
                 Ok(Found::Zeros) => break,
-                // Less than a header is left of the block, and a group behind.
-                Err(_) if is_padding(bytes, end.at) => end.at = padded(end.at),
                 Err(error) => {
                     end.bad = Some(error);
                     break;
@@ -221,7 +221,10 @@ impl LogFile {
                 after.durable = after.durable.max(header.durable);
                 torn_end = torn_end.max(position + to_u64(header.len()));
             }
-            lsn = lsn.saturating_add(BLOCK);
+            let Some(next) = lsn.checked_add(BLOCK) else {
+                break;
+            };
+            lsn = next;
         }
         after.torn_bytes = torn_end.min(self.len).saturating_sub(from);
         Ok(after)
@@ -278,12 +281,6 @@ fn chained(header: &FrameHeader, end: &End) -> Result<(), DecodeError> {
         return wrong("distance to the previous frame", previous, expected);
     }
     Ok(())
-}
-
-/// True if the rest of the block is zeros.
-fn is_padding(bytes: &[u8], at: Lsn) -> bool {
-    let left = to_usize(padded(at).since(at));
-    left > 0 && bytes.iter().take(left).all(|byte| *byte == 0)
 }
 
 /// How long a frame was meant to be that a write of this life of the file began

@@ -12,14 +12,14 @@ use bytes::Bytes;
 use super::log::{self, After, End, LogFile, Role, padded};
 use super::report::{VerifyReport, range};
 use super::segments;
-use super::store::{SnapshotFile, Store};
+use super::store::{SnapshotFile, Store, decode_error};
 use crate::error::{ErrorKind, Result};
-use crate::format::Batch;
 use crate::format::batch::{self, check_records};
 use crate::format::checksum::Seed;
 use crate::format::entry::{self, Entry};
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::snapshot::Snapshot;
+use crate::format::{Batch, DecodeError};
 use crate::ids::{Lsn, Offset, PartitionId, StoreId, to_u64};
 use crate::io::FileSystem;
 
@@ -217,7 +217,14 @@ impl Checker<'_> {
             ControlFlow::Continue(())
         })?;
         self.report.bytes += bytes;
-        Ok(end)
+        match &end.bad {
+            // Whole, and of a later version: neither torn nor damaged.
+            Some(error @ DecodeError::Unsupported { .. }) => {
+                let place = format!("{} at LSN {}", file.path, end.at);
+                Err(decode_error(&place, error.clone()))
+            }
+            _ => Ok(end),
+        }
     }
 
     fn verify_frame(
