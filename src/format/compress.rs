@@ -15,14 +15,21 @@ const EXPANSION_MAX: usize = 255;
 /// Compresses `payload`; `None` where that would not make it smaller, or where
 /// this build has no such codec.
 pub(crate) fn compress(codec: Codec, payload: &[u8]) -> Option<Vec<u8>> {
-    let packed = match codec {
-        Codec::None => return None,
-        #[cfg(feature = "lz4")]
-        Codec::Lz4 => lz4_flex::block::compress(payload),
-        #[cfg(not(feature = "lz4"))]
-        Codec::Lz4 => return None,
-    };
+    match codec {
+        Codec::None => None,
+        Codec::Lz4 => compress_lz4(payload),
+    }
+}
+
+#[cfg(feature = "lz4")]
+fn compress_lz4(payload: &[u8]) -> Option<Vec<u8>> {
+    let packed = lz4_flex::block::compress(payload);
     (packed.len() < payload.len()).then_some(packed)
+}
+
+#[cfg(not(feature = "lz4"))]
+fn compress_lz4(_payload: &[u8]) -> Option<Vec<u8>> {
+    None
 }
 
 /// The `len` bytes that were compressed into `packed`.
