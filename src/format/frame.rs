@@ -241,12 +241,14 @@ pub(crate) fn finish(group: &mut BytesMut, at: usize) {
 ///
 /// # Panics
 ///
-/// If `group` is not what [`start`] and [`finish`] left.
+/// If `group` is not what [`start`] and [`finish`] left, or `durable` lies
+/// beyond its start.
 pub(crate) fn seal_group(group: &mut [u8], durable: Lsn, seed: Seed) {
     let mut at = 0;
     while let Some(rest) = group.get_mut(at..).filter(|rest| !rest.is_empty()) {
         let header = RawHeader::decode(rest).expect("the group was built by this module");
         assert_ne!(header.kind, 0, "sealed before it is padded");
+        assert!(durable <= header.lsn, "what is sealed is not yet durable");
         let len = FRAME_HEADER_LEN + header.payload_len;
         let whole = rest.get_mut(..len).expect("the frame was finished");
         patch_u64(whole, AT_DURABLE, durable.get());
