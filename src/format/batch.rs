@@ -507,6 +507,11 @@ impl Batch {
         self.header.max_timestamp
     }
 
+    /// True if the records were never meant to survive a restart.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.header.transient
+    }
+
     /// How the records are compressed.
     #[must_use]
     pub fn codec(&self) -> Codec {

@@ -25,6 +25,9 @@ const TRIM: u8 = 5;
 /// Bytes of an append entry before its batch.
 pub(crate) const APPEND_ENTRY_LEN: usize = 12;
 
+/// Bound of an entry without a batch or a name.
+const OTHER_LEN_MAX: usize = 160;
+
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry<'a> {
@@ -39,6 +42,15 @@ pub(crate) enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Upper bound of the bytes that the entry takes; exact for a batch.
+    pub(crate) fn len_max(&self) -> usize {
+        match self {
+            Self::Append(_, batch) => APPEND_ENTRY_LEN + batch.len(),
+            Self::CreateTopic(meta) | Self::AlterTopic(meta) => OTHER_LEN_MAX + meta.name.len(),
+            Self::DeleteTopic(_) | Self::Trim(..) => OTHER_LEN_MAX,
+        }
+    }
+
     /// Appends the entry to a frame.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         match self {

@@ -24,7 +24,7 @@ use bytes::{BufMut, BytesMut};
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32, patch_u64};
 use super::{DecodeError, FRAME_PAYLOAD_LEN_MAX};
-use crate::ids::{Lsn, to_u64, to_usize};
+use crate::ids::{Lsn, to_usize};
 
 /// Bytes before the payload.
 pub(crate) const FRAME_HEADER_LEN: usize = 32;
@@ -154,6 +154,12 @@ impl RawHeader {
 }
 
 impl FrameHeader {
+    /// Decodes a header that nothing vouches for yet: its checksum needs the
+    /// whole frame, see [`split_first`].
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        RawHeader::decode(bytes)?.check()
+    }
+
     /// Bytes of the whole frame.
     pub(crate) fn len(&self) -> usize {
         FRAME_HEADER_LEN + self.payload_len
@@ -260,38 +266,27 @@ pub(crate) fn seal_group(group: &mut [u8], durable: Lsn, seed: Seed) {
 
 /// Gives every frame of `group`, which was read from another generation, a
 /// checksum of this one. Padding between groups stays as it is. `group` starts
-/// at a multiple of `block`.
-///
-/// # Errors
-///
-/// As [`split_first`] has it for the generation `from`.
-pub(crate) fn reseal(
-    group: &mut [u8],
-    from: Seed,
-    to: Seed,
-    block: usize,
-) -> Result<(), DecodeError> {
-    let mut at = 0;
+/// at a multiple of `block`. Returns where the frames end: at the first that is
+/// none of `from`, or after the last.
+pub(crate) fn reseal(group: &mut [u8], from: Seed, to: Seed, block: usize) -> usize {
+    let (mut at, mut end) = (0, 0);
     while let Some(rest) = group.get_mut(at..).filter(|rest| !rest.is_empty()) {
         let in_block = block - at % block;
-        let len = match split_next(rest, in_block, from)? {
-            Found::Frame(header, _) => header.len(),
-            Found::Zeros => {
+        let len = match split_next(rest, in_block, from) {
+            Ok(Found::Frame(header, _)) => header.len(),
+            Ok(Found::Zeros) => {
                 at += in_block;
                 continue;
             }
+            Err(_) => break,
         };
         let whole = rest.get_mut(..len).expect("split_next saw it whole");
         let crc = to.checksum(whole.get(4..).unwrap_or_default());
         patch_u32(whole, 0, crc);
         at += len;
+        end = at;
     }
-    Ok(())
-}
-
-/// Bytes that `payload` takes as a frame.
-pub(crate) fn framed_len(payload: usize) -> u64 {
-    to_u64(FRAME_HEADER_LEN + payload)
+    end
 }
 
 #[cfg(test)]

@@ -102,6 +102,16 @@ impl<'a> Record<'a> {
         self.timestamp
     }
 
+    /// Bytes of key, value and headers together: what limits count.
+    pub(crate) fn payload_len(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        headers + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+
     /// Upper bound of the bytes that this record takes in a batch.
     pub(crate) fn encoded_len_max(&self) -> usize {
         const FIXED: usize = 1 + 6 * varint::VARINT_LEN_MAX;
