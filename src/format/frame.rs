@@ -292,7 +292,7 @@ pub(crate) fn reseal(group: &mut [u8], from: Seed, to: Seed, block: usize) -> us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::StoreId;
+    use crate::ids::{StoreId, to_u64};
 
     fn group() -> (BytesMut, Seed) {
         let seed = Seed::wal(StoreId::new([3; 16]), 7);
@@ -386,10 +386,11 @@ mod tests {
             let all = [first, 9, 9000];
             let mut log = log(&all, old);
             assert_eq!(payloads(&log, old), all, "padding {padding}");
-            reseal(&mut log, old, new, BLOCK).unwrap();
+            let end = log.len() - (3 * BLOCK - (FRAME_HEADER_LEN + 9000));
+            assert_eq!(reseal(&mut log, old, new, BLOCK), end, "padding {padding}");
             assert_eq!(payloads(&log, new), all, "padding {padding}");
             assert!(split_first(&log, old).is_err());
-            assert!(reseal(&mut log, old, new, BLOCK).is_err());
+            assert_eq!(reseal(&mut log, old, new, BLOCK), 0, "none is of `old`");
         }
     }
 
