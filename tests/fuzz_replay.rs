@@ -25,9 +25,9 @@ const TARGETS: &[Target] = &[
 
 fn inputs(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths = entries.map(|entry| entry.expect("a folder can be listed").path());
     #[expect(clippy::disallowed_methods, reason = "reads the source tree")]
-    let read = |path: &Path| fs::read(path).unwrap();
+    let read = |path: &Path| fs::read(path).expect("a file can be read");
     paths
         .map(|path| (path.display().to_string(), read(&path)))
         .collect()

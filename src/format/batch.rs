@@ -537,7 +537,9 @@ impl Batch {
         let packed = self.bytes.slice(BATCH_HEADER_LEN..);
         let payload = match self.header.codec {
             Codec::None => packed,
-            codec => compress::decompress(codec, &packed, self.header.raw_length)?.into(),
+            codec @ Codec::Lz4 => {
+                compress::decompress(codec, &packed, self.header.raw_length)?.into()
+            }
         };
         Ok(Records {
             payload,

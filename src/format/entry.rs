@@ -151,7 +151,9 @@ mod tests {
 
     fn encode(entries: &[Entry<'_>]) -> BytesMut {
         let mut out = BytesMut::new();
-        entries.iter().for_each(|entry| entry.encode(&mut out));
+        for entry in entries {
+            entry.encode(&mut out);
+        }
         out
     }
 

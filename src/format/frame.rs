@@ -247,12 +247,14 @@ pub(crate) fn finish(group: &mut BytesMut, at: usize) {
 ///
 /// # Panics
 ///
-/// If `group` is not what [`start`] and [`finish`] left.
+/// If `group` is not what [`start`] and [`finish`] left, or `durable` lies
+/// beyond its start.
 pub(crate) fn seal_group(group: &mut [u8], durable: Lsn, seed: Seed) {
     let mut at = 0;
     while let Some(rest) = group.get_mut(at..).filter(|rest| !rest.is_empty()) {
         let header = RawHeader::decode(rest).expect("the group was built by this module");
         assert_ne!(header.kind, 0, "sealed before it is padded");
+        assert!(durable <= header.lsn, "what is sealed is not yet durable");
         let len = FRAME_HEADER_LEN + header.payload_len;
         let whole = rest.get_mut(..len).expect("the frame was finished");
         patch_u64(whole, AT_DURABLE, durable.get());
@@ -290,7 +292,7 @@ pub(crate) fn reseal(group: &mut [u8], from: Seed, to: Seed, block: usize) -> us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::StoreId;
+    use crate::ids::{StoreId, to_u64};
 
     fn group() -> (BytesMut, Seed) {
         let seed = Seed::wal(StoreId::new([3; 16]), 7);
@@ -384,10 +386,11 @@ mod tests {
             let all = [first, 9, 9000];
             let mut log = log(&all, old);
             assert_eq!(payloads(&log, old), all, "padding {padding}");
-            reseal(&mut log, old, new, BLOCK).unwrap();
+            let end = log.len() - (3 * BLOCK - (FRAME_HEADER_LEN + 9000));
+            assert_eq!(reseal(&mut log, old, new, BLOCK), end, "padding {padding}");
             assert_eq!(payloads(&log, new), all, "padding {padding}");
             assert!(split_first(&log, old).is_err());
-            assert!(reseal(&mut log, old, new, BLOCK).is_err());
+            assert_eq!(reseal(&mut log, old, new, BLOCK), 0, "none is of `old`");
         }
     }
 

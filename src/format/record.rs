@@ -255,6 +255,10 @@ impl Headers<'_> {
     }
 }
 
+#[expect(
+    clippy::copy_iterator,
+    reason = "part of a view, which is handed out by value"
+)]
 impl<'a> Iterator for Headers<'a> {
     type Item = (&'a str, &'a [u8]);
 
@@ -311,11 +315,11 @@ fn split_optional<'a>(
 }
 
 /// Splits one record off the front of a batch's payload.
-pub(crate) fn split_first<'a>(
-    payload: &'a [u8],
+pub(crate) fn split_first(
+    payload: &[u8],
     base_offset: Offset,
     base_timestamp: Timestamp,
-) -> Result<(RecordView<'a>, &'a [u8]), DecodeError> {
+) -> Result<(RecordView<'_>, &[u8]), DecodeError> {
     let mut outer = Cursor::new(payload);
     let body = outer.blob(payload.len(), "record")?;
     let mut cursor = Cursor::new(body);

@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 use super::cursor::{Cursor, put_blob, put_varint};
 use super::{DecodeError, PARTITIONS_MAX, TOPIC_NAME_LEN_MAX};
 use crate::ids::{TopicId, to_u64};
-use crate::options::{Codec, Durability, Retention, TopicOptions};
+use crate::options::{Codec, Durability, TopicOptions};
 
 /// A topic as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,15 +53,15 @@ impl TopicMeta {
             found: to_u64(error.valid_up_to()),
             expected: "UTF-8",
         })?;
-        let mut options = TopicOptions::default();
-        options.partitions = narrow(cursor.varint("partitions")?, "partitions")?;
-        if !(1..=PARTITIONS_MAX).contains(&options.partitions) {
+        let partitions = narrow(cursor.varint("partitions")?, "partitions")?;
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
             return Err(DecodeError::Value {
                 what: "partitions",
-                found: u64::from(options.partitions),
+                found: u64::from(partitions),
                 expected: "between 1 and 100,000",
             });
         }
+        let mut options = TopicOptions::default().partitions(partitions);
         let durability = cursor.u8("durability")?;
         options.durability = Durability::from_code(durability).ok_or(DecodeError::Value {
             what: "durability",
@@ -79,7 +79,6 @@ impl TopicMeta {
         options.segment_bytes_max = cursor.varint("segment limit")?;
         options.segment_age_max = Duration::from_millis(cursor.varint("segment age")?);
         options.index_interval_bytes = narrow(cursor.varint("interval")?, "index interval")?;
-        options.retention = Retention::default();
         options.retention.age = limit(cursor)?.map(Duration::from_millis);
         options.retention.bytes = limit(cursor)?;
         options.retention.records = limit(cursor)?;

@@ -299,6 +299,11 @@ pub trait File: Send + Sync + fmt::Debug {
 /// Longest note read back from a lock file.
 pub(crate) const LOCK_NOTE_LEN_MAX: usize = 4096;
 
+/// Who we are, for those who find our lock.
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
 /// True if `name` is one plain path component that a back end may open.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])

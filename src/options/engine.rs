@@ -175,7 +175,7 @@ impl Options {
     /// zeros before they are used, and used again after.
     ///
     /// Default 64 MiB; between 64 KiB and 1 GiB, a multiple of 4 KiB. A quarter
-    /// of it is the largest commit.
+    /// of it, but at most 64 MiB, is the largest commit.
     #[must_use]
     pub fn wal_file_bytes(mut self, bytes: u64) -> Self {
         self.wal_file_bytes = bytes;
@@ -241,9 +241,10 @@ impl Options {
         self
     }
 
-    /// Largest commit: a frame of the log, in bytes.
+    /// Largest commit: a frame of the log, in bytes. No decoder takes a payload
+    /// of more than 64 MiB (docs/format.md section 12).
     pub(crate) fn commit_bytes_max(&self) -> u64 {
-        self.wal_file_bytes / 4
+        (self.wal_file_bytes / 4).min(64 << 20)
     }
 
     /// Checks every field, and how they go together.

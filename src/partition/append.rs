@@ -154,7 +154,8 @@ fn commit_sealed(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
         // A frame that is refused leaves nothing behind: no offset was moved.
         let mut ask = first.partition.ask(how);
         let others = parts.iter().skip(1).map(|part| Arc::clone(&part.partition));
-        ask.observers.extend(others.map(|other| other as Arc<dyn Observer>));
+        ask.observers
+            .extend(others.map(|other| other as Arc<dyn Observer>));
         Some(wal.enqueue(&entries, ask)?)
     };
     let mut appended = Vec::with_capacity(parts.len());
@@ -194,12 +195,7 @@ impl Partition {
     }
 
     /// Appends to the batch under construction: no system call, no wait.
-    fn gather(
-        self: &Arc<Self>,
-        records: &[&Record<'_>],
-        len: usize,
-        how: How,
-    ) -> Result<Appended> {
+    fn gather(self: &Arc<Self>, records: &[&Record<'_>], len: usize, how: How) -> Result<Appended> {
         let wal = self.env.wal()?;
         wal.check_open()?;
         let now = record_time(&self.env);
@@ -243,9 +239,13 @@ impl Partition {
     ) -> u32 {
         if state.builder.is_empty() {
             let first = records.first().and_then(|record| record.time());
-            state.builder.start(state.end, first.unwrap_or(now), transient);
+            state
+                .builder
+                .start(state.end, first.unwrap_or(now), transient);
         }
-        records.iter().for_each(|record| state.builder.push(record, now));
+        records
+            .iter()
+            .for_each(|record| state.builder.push(record, now));
         u32::try_from(records.len()).expect("bounded by BATCH_LEN_MAX")
     }
 
@@ -275,7 +275,10 @@ impl Partition {
             // log keeps them from being seen.
             let handle = wal.enqueue(&[entry], self.ask(how));
             if handle.is_err() {
-                self.env.counters.batches_unlogged.fetch_add(1, Ordering::Relaxed);
+                self.env
+                    .counters
+                    .batches_unlogged
+                    .fetch_add(1, Ordering::Relaxed);
             }
             handle.ok().map(|handle| handle.end())
         };
@@ -302,7 +305,10 @@ impl Partition {
     }
 
     fn push(self: &Arc<Self>, state: &mut State, batch: TailBatch) {
-        self.env.counters.batches_appended.fetch_add(1, Ordering::Relaxed);
+        self.env
+            .counters
+            .batches_appended
+            .fetch_add(1, Ordering::Relaxed);
         state.tail.settle(self.env.durable());
         let cost = state.tail.push(batch);
         self.env.memory.charge(cost);
@@ -322,6 +328,8 @@ impl Partition {
         counters
             .records_appended
             .fetch_add(to_u64(records.len()), Ordering::Relaxed);
-        counters.bytes_appended.fetch_add(to_u64(bytes), Ordering::Relaxed);
+        counters
+            .bytes_appended
+            .fetch_add(to_u64(bytes), Ordering::Relaxed);
     }
 }

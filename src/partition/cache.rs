@@ -48,7 +48,11 @@ impl Readers {
             let mut inner = lock(&self.inner);
             inner.now += 1;
             let now = inner.now;
-            if let Some(slot) = inner.open.get_mut(&(id, base)).filter(|slot| fits(&slot.reader)) {
+            if let Some(slot) = inner
+                .open
+                .get_mut(&(id, base))
+                .filter(|slot| fits(&slot.reader))
+            {
                 slot.used = now;
                 return Ok(Arc::clone(&slot.reader));
             }

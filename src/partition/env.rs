@@ -167,7 +167,11 @@ impl PartitionEnv {
                 break;
             }
             if on_limit == OnLimit::Fail {
-                let what = if full { "`tail_bytes_max`" } else { "`wal_bytes_max`" };
+                let what = if full {
+                    "`tail_bytes_max`"
+                } else {
+                    "`wal_bytes_max`"
+                };
                 return Err(Error::new(
                     ErrorKind::Busy,
                     format!("the limit {what} is reached; retry when a checkpoint has made room"),
@@ -184,7 +188,11 @@ impl PartitionEnv {
     }
 
     /// The directory of a partition; made, with `create`, where there is none.
-    pub(super) fn partition_dir(&self, id: PartitionId, create: bool) -> Result<Arc<dyn Directory>> {
+    pub(super) fn partition_dir(
+        &self,
+        id: PartitionId,
+        create: bool,
+    ) -> Result<Arc<dyn Directory>> {
         let topic = self.child(&self.topics, &id.topic.to_string(), "topics", create)?;
         let parent = format!("topics/{}", id.topic);
         self.child(&topic, &id.partition.to_string(), &parent, create)

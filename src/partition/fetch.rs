@@ -238,7 +238,9 @@ impl Partition {
                 counters
                     .records_fetched
                     .fetch_add(fetched.records, Ordering::Relaxed);
-                counters.bytes_fetched.fetch_add(fetched.bytes, Ordering::Relaxed);
+                counters
+                    .bytes_fetched
+                    .fetch_add(fetched.bytes, Ordering::Relaxed);
                 return Ok(fetched);
             }
             self.env.wal.get().map_or(Ok(()), |wal| wal.check_open())?;
@@ -267,7 +269,8 @@ impl Partition {
                     break;
                 }
                 // A reader that has come to the end gets what gathers there.
-                let at_end = state.visible_end(&self.env) == state.tail.end().unwrap_or(state.flushed);
+                let at_end =
+                    state.visible_end(&self.env) == state.tail.end().unwrap_or(state.flushed);
                 if state.builder.is_empty() || !at_end || self.env.wal.get().is_none() {
                     break;
                 }
@@ -327,7 +330,11 @@ impl Partition {
             }
             None => reader.read(take.at, meta.bytes, meta.end, max, &mut batches)?,
         }
-        let mut reached = if batches.is_empty() { meta.end } else { take.at };
+        let mut reached = if batches.is_empty() {
+            meta.end
+        } else {
+            take.at
+        };
         for batch in batches {
             if take.is_full() {
                 return Ok(());
@@ -362,7 +369,9 @@ impl Partition {
 impl State {
     /// The segment that holds `offset`, or the next one, if any does.
     fn segment_of(&self, offset: Offset) -> Option<SegmentMeta> {
-        let n = self.segments.partition_point(|segment| segment.end <= offset);
+        let n = self
+            .segments
+            .partition_point(|segment| segment.end <= offset);
         self.segments.get(n).copied()
     }
 }

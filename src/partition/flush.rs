@@ -88,7 +88,11 @@ impl Partition {
         }
         // What was trimmed away unwritten is done with, too. A batch that
         // reaches across is not.
-        let left = state.tail.iter().next().map_or(state.end, |batch| batch.base);
+        let left = state
+            .tail
+            .iter()
+            .next()
+            .map_or(state.end, |batch| batch.base);
         let left = if state.builder.is_empty() {
             left
         } else {
@@ -160,7 +164,10 @@ impl Partition {
     ) -> Result<()> {
         if let Some(writer) = files.writer.as_mut().filter(|_| !pending.is_empty()) {
             writer.append(pending)?;
-            self.env.counters.segment_bytes.fetch_add(*bytes, Ordering::Relaxed);
+            self.env
+                .counters
+                .segment_bytes
+                .fetch_add(*bytes, Ordering::Relaxed);
         }
         pending.clear();
         *bytes = 0;
@@ -168,7 +175,10 @@ impl Partition {
     }
 
     fn count_sync(&self) {
-        self.env.counters.segment_syncs.fetch_add(1, Ordering::Relaxed);
+        self.env
+            .counters
+            .segment_syncs
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     fn segment_env(&self, files: &mut Files, options: &TopicOptions) -> Result<SegmentEnv> {
@@ -262,7 +272,10 @@ impl State {
     /// Takes over what is known of segments that were written.
     fn replace_segments(&mut self, segments: Vec<SegmentMeta>) {
         for segment in segments {
-            let known = self.segments.iter_mut().find(|known| known.base == segment.base);
+            let known = self
+                .segments
+                .iter_mut()
+                .find(|known| known.base == segment.base);
             match known {
                 Some(known) => *known = segment,
                 None => self.segments.push(segment),

@@ -35,9 +35,11 @@ mod start;
 mod tail;
 mod trim;
 
-pub(crate) use append::{Appended, Part, commit_together};
-pub(crate) use env::PartitionEnv;
-pub(crate) use fetch::{Fetch, Fetched, StoredRecord};
+pub use append::Appended;
+pub(crate) use append::{Accepted, How, Part, commit_together};
+pub(crate) use cache::Readers;
+pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist};
+pub use fetch::{Fetch, Fetched, StoredRecord};
 pub(crate) use flush::FlushUpTo;
 pub use start::Start;
 
@@ -208,11 +210,17 @@ impl Partition {
         let mut state = lock(&self.state);
         state.deleted = true;
         self.env.memory.release(state.tail.clear());
-        let bases: Vec<_> = state.segments.drain(..).map(|segment| segment.base).collect();
+        let bases: Vec<_> = state
+            .segments
+            .drain(..)
+            .map(|segment| segment.base)
+            .collect();
         state.active_index = None;
         drop(state);
         drop(files);
-        bases.iter().for_each(|base| self.env.readers.forget(self.id, *base));
+        bases
+            .iter()
+            .for_each(|base| self.env.readers.forget(self.id, *base));
         self.news.notify();
     }
 }
@@ -238,7 +246,10 @@ impl State {
         } else {
             self.tail.first_undurable(durable)
         };
-        hidden.map_or_else(|| self.tail.end().unwrap_or(self.flushed), |batch| batch.base)
+        hidden.map_or_else(
+            || self.tail.end().unwrap_or(self.flushed),
+            |batch| batch.base,
+        )
     }
 }
 

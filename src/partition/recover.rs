@@ -22,7 +22,10 @@ impl Partition {
     /// what is there.
     pub(crate) fn replay(self: &Arc<Self>, bytes: &[u8], end: Lsn) -> Result<bool> {
         let header = batch::split_first(bytes, self.seed).map_err(|error| {
-            Error::corrupt(format!("batch of partition {} in the log: {error}", self.id))
+            Error::corrupt(format!(
+                "batch of partition {} in the log: {error}",
+                self.id
+            ))
         })?;
         let mut state = lock(&self.state);
         if state.deleted || header.end_offset() <= state.flushed {
@@ -36,7 +39,11 @@ impl Partition {
                 header.base_offset, self.id, state.end
             )));
         }
-        let batch = TailBatch::new(Bytes::copy_from_slice(bytes), Durability::Durable, Some(end));
+        let batch = TailBatch::new(
+            Bytes::copy_from_slice(bytes),
+            Durability::Durable,
+            Some(end),
+        );
         state.end = state.end.max(batch.end);
         // What is in the log is not transient, and all before was.
         state.transient_from = state.end;

@@ -63,7 +63,10 @@ pub(super) struct Tail {
 impl Tail {
     /// Adds a batch; returns what it costs in memory.
     pub(super) fn push(&mut self, batch: TailBatch) -> u64 {
-        debug_assert!(self.end().is_none_or(|end| batch.base >= end), "offsets rise");
+        debug_assert!(
+            self.end().is_none_or(|end| batch.base >= end),
+            "offsets rise"
+        );
         let cost = batch.cost();
         self.bytes += cost;
         if batch.durability == Durability::Durable
@@ -84,7 +87,11 @@ impl Tail {
 
     /// Forgets which batches were waiting and are durable by now.
     pub(super) fn settle(&mut self, durable: Lsn) {
-        while self.undurable.front().is_some_and(|(_, lsn)| *lsn <= durable) {
+        while self
+            .undurable
+            .front()
+            .is_some_and(|(_, lsn)| *lsn <= durable)
+        {
             self.undurable.pop_front();
         }
     }
@@ -126,7 +133,11 @@ impl Tail {
             self.batches.pop_front();
         }
         let first = self.batches.front().map_or(offset, |batch| batch.base);
-        while self.undurable.front().is_some_and(|(base, _)| *base < first) {
+        while self
+            .undurable
+            .front()
+            .is_some_and(|(base, _)| *base < first)
+        {
             self.undurable.pop_front();
         }
         before - self.bytes

@@ -14,7 +14,12 @@ impl Partition {
     /// the end of the partition.
     pub(crate) fn segments(&self) -> (Offset, Vec<SegmentMeta>, Offset, u64) {
         let state = lock(&self.state);
-        (state.start, state.segments.clone(), state.end, state.tail.bytes())
+        (
+            state.start,
+            state.segments.clone(),
+            state.end,
+            state.tail.bytes(),
+        )
     }
 
     /// Checks that `before` can become the first kept offset.

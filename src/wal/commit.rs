@@ -39,7 +39,13 @@ impl Wal {
         };
         let older = group
             .first
-            .then(|| inner.live.iter().rev().find(|file| file.sequence < group.file.sequence))
+            .then(|| {
+                inner
+                    .live
+                    .iter()
+                    .rev()
+                    .find(|file| file.sequence < group.file.sequence)
+            })
             .flatten()
             .filter(|_| unsynced)
             .map(Arc::clone);
@@ -65,7 +71,8 @@ impl Wal {
             self.durable.store(end.get(), Ordering::Release);
         } else if group.first || !inner.unsynced {
             // What came before this file is durable: see `write_group`.
-            self.durable.fetch_max(group.file.base.get(), Ordering::AcqRel);
+            self.durable
+                .fetch_max(group.file.base.get(), Ordering::AcqRel);
             inner.unsynced = true;
             inner.unsynced_since = self.clock.monotonic();
         }
@@ -75,7 +82,10 @@ impl Wal {
         }
         self.finish_leading(inner);
         group.state.finish(Ok(()));
-        group.observers.iter().for_each(|observer| observer.committed());
+        group
+            .observers
+            .iter()
+            .for_each(|observer| observer.committed());
     }
 
     /// Writes one group and makes it durable if `sync`.
@@ -107,7 +117,9 @@ impl Wal {
                 .map_err(|error| Error::io(attempt(), error))?;
         }
         self.counters.groups.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(to_u64(padded), Ordering::Relaxed);
+        self.counters
+            .bytes
+            .fetch_add(to_u64(padded), Ordering::Relaxed);
         debug_assert!(frames <= padded, "padding only adds");
         if sync { self.sync_file(&file) } else { Ok(()) }
     }
@@ -165,11 +177,7 @@ impl Wal {
 
     /// Waits until the group of `state` is written (and synced, if it has
     /// durable frames), writing for itself if nobody else does.
-    pub(super) fn wait(
-        &self,
-        state: &Arc<GroupState>,
-        deadline: Deadline,
-    ) -> Option<Result<()>> {
+    pub(super) fn wait(&self, state: &Arc<GroupState>, deadline: Deadline) -> Option<Result<()>> {
         loop {
             {
                 let mut inner = lock(&self.inner);

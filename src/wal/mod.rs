@@ -111,7 +111,11 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Inner {{ pending: {}, leading: {} }}", self.pending, self.leading)
+        write!(
+            f,
+            "Inner {{ pending: {}, leading: {} }}",
+            self.pending, self.leading
+        )
     }
 }
 
@@ -175,7 +179,10 @@ impl Wal {
             if !block {
                 return Err(Error::new(
                     ErrorKind::Busy,
-                    format!("{} bytes wait to be written to the log; retry later", inner.pending),
+                    format!(
+                        "{} bytes wait to be written to the log; retry later",
+                        inner.pending
+                    ),
                 ));
             }
             if inner.leading {
@@ -239,7 +246,9 @@ impl Wal {
         let before = group.buf.len();
         let previous = u32::try_from(previous).expect("a file has at most 1 GiB");
         let at = frame::start(&mut group.buf, lsn, previous, kind);
-        entries.iter().for_each(|entry| entry.encode(&mut group.buf));
+        entries
+            .iter()
+            .for_each(|entry| entry.encode(&mut group.buf));
         frame::finish(&mut group.buf, at);
         inner.last_frame = Some(lsn);
         inner.pending += group.buf.len() - before;
@@ -281,6 +290,17 @@ impl Wal {
     /// Bytes of the log from `lsn` to its end.
     pub(crate) fn bytes_since(&self, lsn: Lsn) -> u64 {
         lock(&self.inner).building.end().since(lsn)
+    }
+
+    /// True if something waits to be written that nobody waits for.
+    pub(crate) fn has_work(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.building.detached || !inner.ready.is_empty()
+    }
+
+    /// True if no file is ready for when the present one is full.
+    pub(crate) fn needs_spare(&self) -> bool {
+        self.spares.count() == 0
     }
 
     /// True if so much waits to be written that lingering makes no sense.

@@ -131,7 +131,9 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
             .dir
             .open(&entry.name, mode)
             .map_err(|error| Error::io(attempt("open"), error))?;
-        let len = file.len().map_err(|error| Error::io(attempt("measure"), error))?;
+        let len = file
+            .len()
+            .map_err(|error| Error::io(attempt("measure"), error))?;
         let mut block = vec![0; to_usize(len.min(to_u64(BLOCK_LEN)))];
         file.read_exact_at(&mut block, 0)
             .map_err(|error| Error::io(attempt("read"), error))?;
@@ -165,7 +167,11 @@ pub(crate) fn recover(
     writable: bool,
     replay: &mut dyn Replay,
 ) -> Result<Recovered> {
-    let mode = if writable { OpenMode::Write } else { OpenMode::Read };
+    let mode = if writable {
+        OpenMode::Write
+    } else {
+        OpenMode::Read
+    };
     let Listing {
         live: all,
         others,
@@ -193,7 +199,12 @@ pub(crate) fn recover(
     let (last, end) = last.expect("check_sequence saw at least one file");
     let evidence = evidence(&last, &end, &others, env, from)?;
     if evidence > padded(end.at) {
-        return Err(damage(&last, &end, evidence, "later bytes say that it was durable"));
+        return Err(damage(
+            &last,
+            &end,
+            evidence,
+            "later bytes say that it was durable",
+        ));
     }
     let obsolete = old.iter().map(|file| file.header.sequence);
     let spares = others.iter().map(|(sequence, _)| *sequence);
@@ -364,7 +375,9 @@ fn open_spare(env: &FilesEnv, sequence: u64) -> Result<Spare> {
         .dir
         .open(&name, OpenMode::Write)
         .map_err(|error| Error::io(attempt("open"), error))?;
-    let len = file.len().map_err(|error| Error::io(attempt("measure"), error))?;
+    let len = file
+        .len()
+        .map_err(|error| Error::io(attempt("measure"), error))?;
     if len != env.file_bytes {
         // The size was changed, or making it was cut short.
         return make(env, sequence, true);
@@ -403,16 +416,9 @@ impl Wal {
     /// # Errors
     ///
     /// The operating system's.
-    pub(crate) fn create(
-        env: FilesEnv,
-        options: WalOptions,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
-        let spare = make(&env, 1, true)?;
-        let file = activate(&env, spare, Lsn::ZERO, &[])?;
-        let spares = Spares::new(env.clone(), VecDeque::new(), 2);
-        let live = vec![file];
-        Ok(Self::assemble(env, options, clock, spares, live, Lsn::ZERO, None))
+    pub(crate) fn create(env: &FilesEnv) -> Result<()> {
+        let spare = make(env, 1, false)?;
+        activate(env, spare, Lsn::ZERO, &[]).map(|_| ())
     }
 
     fn assemble(

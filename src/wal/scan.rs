@@ -91,7 +91,10 @@ impl<'a> Window<'a> {
             self.buf.resize(len.max(WINDOW_LEN).min(left), 0);
             let read = self.file.file.read_exact_at(&mut self.buf, position);
             read.map_err(|error| {
-                Error::io(format!("read {} at byte {position}", self.file.path()), error)
+                Error::io(
+                    format!("read {} at byte {position}", self.file.path()),
+                    error,
+                )
             })?;
             self.start = position;
             return Ok(&self.buf);

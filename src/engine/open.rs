@@ -1,0 +1,439 @@
+//! Opening: the lock, the identity, the newest snapshot, the log after it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use super::background::{Helper, Threads};
+use super::{CheckpointState, Engine, Owner, RecoveryReport, Shared, create};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::DecodeError;
+use crate::format::entry::Entry;
+use crate::format::identity::{IDENTITY_LEN, Identity};
+use crate::format::snapshot::{Garbage, Snapshot};
+use crate::ids::{Lsn, to_u64, to_usize};
+use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem};
+use crate::options::{Background, Options};
+use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist};
+use crate::retention::TimeGuard;
+use crate::topic::Catalog;
+use crate::wal::recover::{From, Recovered, Replay, recover};
+use crate::wal::{FilesEnv, WalOptions};
+
+/// Largest snapshot file that is read.
+const SNAPSHOT_FILE_LEN_MAX: u64 = 2 << 30;
+
+impl Engine {
+    /// Opens the store at `path`, or makes one there.
+    ///
+    /// Reads the newest snapshot and the log after it: the time follows what
+    /// was not checkpointed, not the size of the store.
+    ///
+    /// # Errors
+    ///
+    /// * `Invalid`: an option is out of range, or the directory holds something
+    ///   else than a store.
+    /// * `Locked`: somebody else has it open; the message says who.
+    /// * `NotFound`: there is no store, and `create` is false.
+    /// * `Unsupported`: another version made it.
+    /// * `Corrupt`: something that was durable is damaged or missing. Nothing
+    ///   was changed.
+    /// * `Io`, `Full`, `ReadOnly`: the operating system's.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        Self::open_with(Arc::new(OsFileSystem::new()), path, options)
+    }
+
+    /// The same on another file system, such as the simulated one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::open`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the engine keeps what it is given"
+    )]
+    pub fn open_with(
+        file_system: Arc<dyn FileSystem>,
+        path: impl AsRef<Path>,
+        options: Options,
+    ) -> Result<Self> {
+        options.check()?;
+        let path = path.as_ref();
+        let shown = path.display();
+        let create = options.create && !options.read_only;
+        let root = file_system.open_root(path, create).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                return Error::with_source(
+                    ErrorKind::NotFound,
+                    format!("there is no store at {shown}; check the path, or open with `create`"),
+                    error,
+                );
+            }
+            Error::io(format!("open {shown}"), error)
+        })?;
+        let guard = take_lock(&*root, path, options.read_only)?;
+        let identity = match read_identity(&*root, path, !options.read_only)? {
+            Some(identity) => identity,
+            None if create => create::create(&*file_system, &root, path, &options)?,
+            None => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no store at {shown}; check the path, or open with `create`"),
+                ));
+            }
+        };
+        let shared = assemble(&*file_system, path, options, root, guard, identity)?;
+        Ok(Self {
+            owner: Arc::new(Owner { shared }),
+        })
+    }
+}
+
+/// Takes the lock of the store, or says who has it.
+fn take_lock(root: &dyn Directory, path: &Path, read_only: bool) -> Result<Option<LockGuard>> {
+    let note = create::lock_note();
+    let taken = match root.lock(create::LOCK, !read_only, &note) {
+        // A store that was copied without its lock file has nobody to keep out.
+        Err(error) if read_only && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| Error::io(format!("lock {}", path.display()), error))?,
+    };
+    if taken.is_some() {
+        return Ok(taken);
+    }
+    let holder = root.lock_note(create::LOCK).unwrap_or_default();
+    let holder = if holder.is_empty() {
+        "another process".to_owned()
+    } else {
+        holder
+    };
+    Err(Error::new(
+        ErrorKind::Locked,
+        format!(
+            "the store at {} is in use by {holder}; close it there first",
+            path.display()
+        ),
+    ))
+}
+
+fn read_identity(root: &dyn Directory, path: &Path, to_write: bool) -> Result<Option<Identity>> {
+    let shown = path.join(create::IDENTITY);
+    let shown = shown.display();
+    let file = match root.open(create::IDENTITY, OpenMode::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| Error::io(format!("open {shown}"), error))?,
+    };
+    let len = file
+        .len()
+        .map_err(|error| Error::io(format!("measure {shown}"), error))?;
+    let mut bytes = vec![0; to_usize(len.min(to_u64(IDENTITY_LEN) + 1))];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|error| Error::io(format!("read {shown}"), error))?;
+    let kind = |error: &DecodeError| match error {
+        DecodeError::Unsupported { .. } => ErrorKind::Unsupported,
+        _ => ErrorKind::Corrupt,
+    };
+    Identity::decode(&bytes, to_write)
+        .map(Some)
+        .map_err(|error| Error::with_source(kind(&error), format!("cannot use {shown}"), error))
+}
+
+fn assemble(
+    file_system: &dyn FileSystem,
+    path: &Path,
+    options: Options,
+    root: Arc<dyn Directory>,
+    guard: Option<LockGuard>,
+    identity: Identity,
+) -> Result<Arc<Shared>> {
+    let child = |name: &str| {
+        root.open_dir(name)
+            .map_err(|error| Error::io(format!("open {}", path.join(name).display()), error))
+    };
+    let (snapshots, wal_dir, topics) = (child("snapshot")?, child("wal")?, child("topics")?);
+    let env = Arc::new(PartitionEnv {
+        store: identity.store,
+        clock: Arc::clone(&options.clock),
+        topics,
+        read_mode: options.read_mode,
+        writable: !options.read_only,
+        wal: OnceLock::new(),
+        memory: Memory::new(options.tail_bytes_max),
+        open: Worklist::default(),
+        dirty: Worklist::default(),
+        readers: Readers::new(to_usize(u64::from(options.segments_open_max))),
+        relief: OnceLock::new(),
+        counters: Counters::default(),
+    });
+    let mut loaded = load_snapshot(&*snapshots, identity)?;
+    let mut state = Replayer::new(&env, &mut loaded.snapshot)?;
+    let files = FilesEnv {
+        dir: wal_dir,
+        store: identity.store,
+        file_bytes: options.wal_file_bytes,
+    };
+    let from = From {
+        lsn: loaded.snapshot.lsn,
+        sequence: loaded.snapshot.wal_sequence,
+        evidence: loaded.evidence,
+    };
+    let recovered = recover(&files, from, !options.read_only, &mut state)?;
+    let report = report(&loaded, &recovered, state.records);
+    let Replayer {
+        catalog, garbage, ..
+    } = state;
+    let clock = Arc::clone(&options.clock);
+    let now = clock.monotonic();
+    if !options.read_only {
+        let wal = recovered.start(files, wal_options(&options), Arc::clone(&clock))?;
+        let set = env.wal.set(Arc::new(wal));
+        debug_assert!(set.is_ok(), "set once");
+    }
+    let shared = Arc::new(Shared {
+        path: path.to_owned(),
+        back_end: file_system.name(),
+        identity,
+        root,
+        snapshots,
+        env,
+        catalog: RwLock::new(catalog),
+        admin: Mutex::new(()),
+        checkpoint: Mutex::new(CheckpointState {
+            snapshots: loaded.kept,
+            at: now,
+            retention_at: now,
+        }),
+        snapshot_lsn: AtomicU64::new(loaded.snapshot.lsn.get()),
+        garbage: Mutex::new(garbage),
+        guard: Mutex::new(TimeGuard::new(
+            loaded.snapshot.trusted_time,
+            clock.now(),
+            now,
+        )),
+        recovery: report,
+        checkpoints: AtomicU64::new(0),
+        trouble: Mutex::new(None),
+        lock: Mutex::new(guard),
+        closed: AtomicBool::new(false),
+        threads: Threads::default(),
+        options,
+    });
+    start_background(&shared)?;
+    Ok(shared)
+}
+
+fn start_background(shared: &Arc<Shared>) -> Result<()> {
+    if shared.options.read_only {
+        return Ok(());
+    }
+    let helper = Helper::new(
+        Arc::downgrade(shared),
+        Arc::clone(&shared.env.memory.pressure),
+    );
+    let set = shared.env.relief.set(Box::new(helper));
+    debug_assert!(set.is_ok(), "set once");
+    for note in &shared.recovery.notes {
+        shared.event(note);
+    }
+    if shared.options.background == Background::Threads {
+        shared.threads.start(shared)?;
+    }
+    Ok(())
+}
+
+fn wal_options(options: &Options) -> WalOptions {
+    let files = to_usize(options.wal_bytes_max / options.wal_file_bytes);
+    WalOptions {
+        sync_policy: options.sync_policy,
+        group_bytes_max: to_usize(u64::from(options.group_bytes_max)),
+        commit_bytes_max: options.commit_bytes_max(),
+        spares_max: files / 2,
+    }
+}
+
+fn report(loaded: &Loaded, recovered: &Recovered, records: u64) -> RecoveryReport {
+    let mut notes = loaded.notes.clone();
+    notes.extend(recovered.notes.iter().cloned());
+    if let Some(torn) = &recovered.torn {
+        notes.push(format!(
+            "cut a torn tail of {} bytes at byte {} of {}: it was never acknowledged",
+            torn.bytes, torn.position, torn.file
+        ));
+    }
+    RecoveryReport {
+        snapshot_lsn: loaded.snapshot.lsn,
+        end_lsn: recovered.end,
+        frames_replayed: recovered.frames,
+        records_replayed: records,
+        torn_bytes: recovered.torn.as_ref().map_or(0, |torn| torn.bytes),
+        clean: recovered.clean,
+        notes,
+    }
+}
+
+/// The newest snapshot that is whole, and what the others say.
+struct Loaded {
+    snapshot: Snapshot,
+    /// LSNs of snapshots to keep, oldest first.
+    kept: VecDeque<Lsn>,
+    /// The newest LSN that a snapshot's name claims: it was durable.
+    evidence: Lsn,
+    notes: Vec<String>,
+}
+
+fn load_snapshot(dir: &dyn Directory, identity: Identity) -> Result<Loaded> {
+    let entries = dir
+        .list()
+        .map_err(|error| Error::io("list directory snapshot", error))?;
+    let mut lsns: Vec<Lsn> = entries
+        .iter()
+        .filter_map(|entry| create::parse_snapshot_name(&entry.name))
+        .collect();
+    lsns.sort_unstable();
+    let evidence = lsns.last().copied().unwrap_or(Lsn::ZERO);
+    let mut notes = Vec::new();
+    let mut kept: VecDeque<Lsn> = lsns.iter().copied().collect();
+    let mut last_error = None;
+    for lsn in lsns.iter().rev() {
+        match read_snapshot(dir, *lsn, identity) {
+            Ok(snapshot) => {
+                while kept.len() > 2 {
+                    kept.pop_front();
+                }
+                return Ok(Loaded {
+                    snapshot,
+                    kept,
+                    evidence,
+                    notes,
+                });
+            }
+            Err(error) => {
+                notes.push(format!("{error}; using an older snapshot"));
+                kept.pop_back();
+                last_error = Some(error);
+            }
+        }
+    }
+    Err(last_error.unwrap_or_else(|| {
+        Error::corrupt("directory snapshot has no snapshot; nothing was changed")
+    }))
+}
+
+fn read_snapshot(dir: &dyn Directory, lsn: Lsn, identity: Identity) -> Result<Snapshot> {
+    let name = create::snapshot_name(lsn);
+    let attempt = |step: &str| format!("{step} snapshot/{name}");
+    let file = dir
+        .open(&name, OpenMode::Read)
+        .map_err(|error| Error::io(attempt("open"), error))?;
+    let len = file
+        .len()
+        .map_err(|error| Error::io(attempt("measure"), error))?;
+    if len > SNAPSHOT_FILE_LEN_MAX {
+        return Err(Error::corrupt(format!(
+            "snapshot/{name} has {len} bytes, more than any snapshot"
+        )));
+    }
+    let mut bytes = vec![0; to_usize(len)];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|error| Error::io(attempt("read"), error))?;
+    let snapshot = Snapshot::decode(&bytes, identity.store).map_err(|error| {
+        let kind = match error {
+            DecodeError::Unsupported { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::Corrupt,
+        };
+        Error::with_source(kind, format!("snapshot/{name} does not check out"), error)
+    })?;
+    if snapshot.lsn == lsn {
+        return Ok(snapshot);
+    }
+    Err(Error::corrupt(format!(
+        "snapshot/{name} is of LSN {}: it was renamed",
+        snapshot.lsn
+    )))
+}
+
+/// Applies what the log says to what the snapshot has.
+struct Replayer<'a> {
+    env: &'a Arc<PartitionEnv>,
+    catalog: Catalog,
+    garbage: Vec<Garbage>,
+    records: u64,
+}
+
+impl<'a> Replayer<'a> {
+    fn new(env: &'a Arc<PartitionEnv>, snapshot: &mut Snapshot) -> Result<Self> {
+        let mut catalog = Catalog::default();
+        for meta in std::mem::take(&mut snapshot.topics) {
+            catalog.add(meta, env)?;
+        }
+        catalog.next_id = catalog.next_id.max(snapshot.next_topic);
+        for state in std::mem::take(&mut snapshot.partitions) {
+            let Some(topic) = catalog.by_id(state.id.topic) else {
+                return Err(Error::corrupt(format!(
+                    "the snapshot has state for partition {} of no topic",
+                    state.id
+                )));
+            };
+            topic.restore(state)?;
+        }
+        Ok(Self {
+            env,
+            catalog,
+            garbage: std::mem::take(&mut snapshot.garbage),
+            records: 0,
+        })
+    }
+
+    fn apply(&mut self, end: Lsn, entry: &Entry<'_>) -> Result<()> {
+        match entry {
+            Entry::Append(id, batch) => {
+                let Some(topic) = self.catalog.by_id(id.topic) else {
+                    return self.check_deleted(id.topic);
+                };
+                if topic.partition(id.partition)?.replay(batch, end)? {
+                    self.records += 1;
+                }
+            }
+            Entry::CreateTopic(meta) => {
+                // Below the next id it was there before, and deleted since.
+                if meta.id >= self.catalog.next_id {
+                    self.catalog.add(meta.clone(), self.env)?;
+                }
+            }
+            Entry::AlterTopic(meta) => {
+                if let Some(topic) = self.catalog.by_id(meta.id) {
+                    topic.alter(meta.options.clone());
+                }
+            }
+            Entry::DeleteTopic(id) => {
+                if let Some(topic) = self.catalog.remove(*id) {
+                    topic.used().iter().for_each(|partition| partition.delete());
+                    self.garbage.push(Garbage::Topic(*id));
+                }
+            }
+            Entry::Trim(id, start) => {
+                if let Some(topic) = self.catalog.by_id(id.topic) {
+                    let (_, dead) = topic.partition(id.partition)?.apply_trim(*start);
+                    self.garbage.extend(dead);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An append to a topic that was deleted since is no loss.
+    fn check_deleted(&self, id: crate::ids::TopicId) -> Result<()> {
+        if id < self.catalog.next_id {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "the log has a batch for topic {id}, which was never created"
+        )))
+    }
+}
+
+impl Replay for Replayer<'_> {
+    fn commit(&mut self, _lsn: Lsn, end: Lsn, entries: &[Entry<'_>]) -> Result<()> {
+        entries.iter().try_for_each(|entry| self.apply(end, entry))
+    }
+}

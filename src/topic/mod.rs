@@ -1,0 +1,208 @@
+//! Topics: named collections of partitions.
+//!
+//! A name leads to an id, and only ids lead to files. A partition costs a
+//! pointer until it is first used.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::snapshot::PartitionState;
+use crate::format::topic::TopicMeta;
+use crate::format::{Record, TOPIC_NAME_LEN_MAX};
+use crate::ids::{PartitionId, TopicId, to_usize};
+use crate::options::TopicOptions;
+use crate::partition::{Partition, PartitionEnv, SharedOptions};
+
+mod catalog;
+mod routing;
+
+pub(crate) use catalog::Catalog;
+
+/// Bytes after which records without a key go to the next partition: large
+/// enough for a batch, small enough to spread (Kafka's `batch.size`).
+const STICKY_BYTES: u64 = 16 << 10;
+
+/// A topic of an open store.
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    pub(crate) id: TopicId,
+    pub(crate) name: String,
+    options: SharedOptions,
+    partitions: RwLock<Vec<OnceLock<Arc<Partition>>>>,
+    env: Arc<PartitionEnv>,
+    sticky: AtomicU32,
+    sticky_bytes: AtomicU64,
+}
+
+/// A topic, as it was made or altered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TopicInfo {
+    /// Never used again after the topic was deleted.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// How it was made or last altered.
+    pub options: TopicOptions,
+}
+
+impl TopicState {
+    pub(crate) fn new(meta: TopicMeta, env: Arc<PartitionEnv>) -> Arc<Self> {
+        let count = to_usize(u64::from(meta.options.partitions));
+        Arc::new(Self {
+            id: meta.id,
+            name: meta.name,
+            options: Arc::new(RwLock::new(Arc::new(meta.options))),
+            partitions: RwLock::new((0..count).map(|_| OnceLock::new()).collect()),
+            env,
+            sticky: AtomicU32::new(0),
+            sticky_bytes: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn options(&self) -> Arc<TopicOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the log and the snapshot say of it.
+    pub(crate) fn meta(&self) -> TopicMeta {
+        TopicMeta {
+            id: self.id,
+            name: self.name.clone(),
+            options: self.options().as_ref().clone(),
+        }
+    }
+
+    pub(crate) fn info(&self) -> TopicInfo {
+        let meta = self.meta();
+        TopicInfo {
+            id: meta.id,
+            name: meta.name,
+            options: meta.options,
+        }
+    }
+
+    /// The partition with this number.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` with the range.
+    pub(crate) fn partition(&self, number: u32) -> Result<Arc<Partition>> {
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slot = partitions.get(to_usize(u64::from(number))).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "topic {:?} has no partition {number}; it has 0 to {}",
+                    self.name,
+                    partitions.len().saturating_sub(1)
+                ),
+            )
+        })?;
+        Ok(Arc::clone(slot.get_or_init(|| self.make(number, None))))
+    }
+
+    fn make(&self, number: u32, saved: Option<PartitionState>) -> Arc<Partition> {
+        let id = PartitionId {
+            topic: self.id,
+            partition: number,
+        };
+        Partition::new(id, Arc::clone(&self.env), Arc::clone(&self.options), saved)
+    }
+
+    /// Puts a partition in the state that a snapshot has.
+    pub(crate) fn restore(&self, saved: PartitionState) -> Result<()> {
+        let number = saved.id.partition;
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slot = partitions.get(to_usize(u64::from(number)));
+        let made = slot.map(|slot| slot.set(self.make(number, Some(saved))));
+        if made.is_some_and(|made| made.is_ok()) {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "the snapshot has state for partition {}/{number}, which its topic does not have, or \
+             twice",
+            self.id
+        )))
+    }
+
+    /// Partitions that were used.
+    pub(crate) fn used(&self) -> Vec<Arc<Partition>> {
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        partitions
+            .iter()
+            .filter_map(|slot| slot.get().cloned())
+            .collect()
+    }
+
+    /// Takes new options, which were checked.
+    pub(crate) fn alter(&self, options: TopicOptions) {
+        let count = to_usize(u64::from(options.partitions));
+        let mut partitions = self
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = count.max(partitions.len());
+        partitions.resize_with(count, OnceLock::new);
+        drop(partitions);
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+
+    /// The partition that a record goes to: by its key, or else to the one
+    /// that is filled at present.
+    pub(crate) fn route(&self, record: &Record<'_>, partitions: u32) -> u32 {
+        match record.key_bytes() {
+            Some(key) => routing::by_key(key, partitions),
+            None => self.sticky.load(Ordering::Relaxed) % partitions.max(1),
+        }
+    }
+
+    /// Counts bytes without a key; moves on to the next partition now and then.
+    pub(crate) fn count_sticky(&self, bytes: u64) {
+        let before = self.sticky_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if (before % STICKY_BYTES) + bytes >= STICKY_BYTES {
+            self.sticky.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Checks a name.
+///
+/// # Errors
+///
+/// `Invalid`, saying what is allowed.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let wrong = |what: &str| {
+        Err(Error::invalid(format!(
+            "topic name {name:?} {what}; use 1 to {TOPIC_NAME_LEN_MAX} bytes of UTF-8 without \
+             `/` and control characters, other than `.` and `..`"
+        )))
+    };
+    if name.is_empty() {
+        return wrong("is empty");
+    }
+    if name.len() > TOPIC_NAME_LEN_MAX {
+        return wrong("is too long");
+    }
+    if name == "." || name == ".." {
+        return wrong("is reserved");
+    }
+    if name
+        .chars()
+        .any(|letter| letter == '/' || letter.is_control())
+    {
+        return wrong("has a `/` or a control character");
+    }
+    Ok(())
+}
