@@ -23,6 +23,7 @@ use crate::options::{Codec, TopicOptions};
 use crate::segment::{SegmentEnv, SegmentMeta, SegmentWriter};
 
 mod damage;
+mod engine;
 mod shown;
 
 const STORE: StoreId = StoreId::new([7; 16]);
