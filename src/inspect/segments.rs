@@ -84,24 +84,26 @@ pub(super) fn verify_partition(
     for meta in &state.segments {
         verify_segment(&env, meta, report, progress);
     }
-    let known: BTreeSet<Offset> = state.segments.iter().map(|meta| meta.base).collect();
-    if let Err(error) = note_others(&env, &known, &snapshot.garbage, report) {
+    if let Err(error) = note_others(&env, state, &snapshot.garbage, report) {
         report.problem(&dir_path, 0, error);
     }
 }
 
 fn note_others(
     env: &SegmentEnv,
-    known: &BTreeSet<Offset>,
+    state: &PartitionState,
     garbage: &[Garbage],
     report: &mut VerifyReport,
 ) -> Result<()> {
+    let known: BTreeSet<Offset> = state.segments.iter().map(|meta| meta.base).collect();
     for (name, kind) in list(&*env.dir, &format!("topics/{}", env.id))? {
         let path = env.path(&name);
         let parsed = parse_name(&name).filter(|_| kind == EntryKind::File);
         match parsed {
             None => report.note(format!("{path} is no file of ours")),
             Some((base, FileKind::Log | FileKind::Index)) if known.contains(&base) => {}
+            // Dropped, and to be removed.
+            Some((base, _)) if base < state.start => {}
             Some((base, _)) if garbage.contains(&Garbage::Segment(env.id, base)) => {}
             Some((_, FileKind::Temporary)) => {
                 report.note(format!("{path} is an index that was never finished"));

@@ -1,9 +1,9 @@
 //! Checks a store from its identity to the last frame of its log.
 //!
-//! The order is that of recovery: the snapshot says which segments count and
-//! where the log goes on, and both say what was durable.
+//! The snapshot says which segments count and where the log goes on; the log
+//! says which of them were dropped since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -18,9 +18,9 @@ use crate::format::batch::{self, check_records};
 use crate::format::checksum::Seed;
 use crate::format::entry::{self, Entry};
 use crate::format::frame::{FrameHeader, FrameKind};
-use crate::format::snapshot::Snapshot;
+use crate::format::snapshot::{PartitionState, Snapshot};
 use crate::format::{Batch, DecodeError};
-use crate::ids::{Lsn, Offset, PartitionId, StoreId, to_u64};
+use crate::ids::{Lsn, Offset, PartitionId, StoreId, TopicId, to_u64};
 use crate::io::FileSystem;
 
 /// Tells how far a verification is.
@@ -76,9 +76,6 @@ pub(super) fn verify(
         tell,
     };
     progress.add(snapshots.iter().map(|file| file.bytes).sum());
-    for partition in &state.partitions {
-        segments::verify_partition(&store, state, partition, &mut report, &mut progress);
-    }
     let from = From {
         lsn: state.lsn,
         sequence: snapshot.map_or_else(|| first_sequence(&files), |_| state.wal_sequence),
@@ -88,8 +85,13 @@ pub(super) fn verify(
         store: store.id,
         report: &mut report,
         next: BTreeMap::new(),
+        dropped: Dropped::default(),
     };
     checker.verify_log(&files, &from, &mut progress)?;
+    let dropped = checker.dropped;
+    for alive in state.partitions.iter().filter_map(|it| dropped.alive(it)) {
+        segments::verify_partition(&store, state, &alive, &mut report, &mut progress);
+    }
     progress.finish();
     Ok(report)
 }
@@ -133,6 +135,41 @@ struct Checker<'a> {
     report: &'a mut VerifyReport,
     /// Next offset of each partition that the log appends to.
     next: BTreeMap<PartitionId, Offset>,
+    dropped: Dropped,
+}
+
+/// What the log behind the snapshot says is no more. Its files may be gone.
+#[derive(Debug, Default)]
+struct Dropped {
+    topics: BTreeSet<TopicId>,
+    /// First offset that is kept.
+    starts: BTreeMap<PartitionId, Offset>,
+}
+
+impl Dropped {
+    fn take(&mut self, entry: &Entry<'_>) {
+        match entry {
+            Entry::DeleteTopic(topic) => drop(self.topics.insert(*topic)),
+            Entry::Trim(id, start) => {
+                let kept = self.starts.entry(*id).or_default();
+                *kept = (*kept).max(*start);
+            }
+            Entry::Append(..) | Entry::CreateTopic(_) | Entry::AlterTopic(_) => {}
+        }
+    }
+
+    /// `state` without the segments that are no more; `None` without all.
+    fn alive(&self, state: &PartitionState) -> Option<PartitionState> {
+        if self.topics.contains(&state.id.topic) {
+            return None;
+        }
+        let mut alive = state.clone();
+        let trimmed = self.starts.get(&state.id).copied().unwrap_or_default();
+        alive.start = alive.start.max(trimmed);
+        let start = alive.start;
+        alive.segments.retain(|meta| meta.end > start);
+        Some(alive)
+    }
 }
 
 impl Checker<'_> {
@@ -248,6 +285,7 @@ impl Checker<'_> {
             Err(error) => return wrong(self.report, &error),
         };
         for entry in &entries {
+            self.dropped.take(entry);
             if let Entry::Append(id, bytes) = entry
                 && let Err(why) = self.verify_batch(*id, bytes)
             {

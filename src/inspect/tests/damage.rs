@@ -187,7 +187,7 @@ fn bytes_of_an_earlier_use_of_the_file_are_no_torn_tail() {
     let bench = Bench::new();
     let log = Bench::log();
     let mut bytes = log.bytes.to_vec();
-    let old = Log::new(1, 0).group(&[append(0)], 99_999_999);
+    let old = Log::new(1, 0).group(&[append(0)], 0);
     bytes.extend_from_slice(&old.bytes[4096..]);
     bench.disk.write_file(WAL_2, &bytes);
     assert_eq!(bench.verify().outcome(), Outcome::Clean);
