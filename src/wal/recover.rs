@@ -189,7 +189,7 @@ pub(crate) fn recover(
         let end = walk(file, Walk { from: at, stop }, replay)?;
         frames += end.frames;
         if let Some(stop) = stop
-            && end.at < stop
+            && padded(end.at) < stop
         {
             return Err(damage(file, &end, stop, "a later file starts after it"));
         }
