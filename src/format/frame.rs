@@ -166,6 +166,13 @@ impl FrameHeader {
     }
 }
 
+/// Bytes of the frame that starts `bytes`, if its length is to be believed:
+/// within the limit, whatever kind it is.
+pub(crate) fn claimed_len(bytes: &[u8]) -> Option<usize> {
+    let raw = RawHeader::decode(bytes).ok()?;
+    Some(FRAME_HEADER_LEN + raw.payload_len)
+}
+
 /// Splits the first frame off `bytes`, checked for the generation of `seed`.
 ///
 /// After a frame use [`split_next`]: padding may be shorter than a header.

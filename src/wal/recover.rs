@@ -20,7 +20,8 @@ use super::group::{Group, padded};
 use super::scan::{Walk, WalkEnd, evidence_after, walk};
 use super::{Inner, Wal, WalCounters, WalOptions};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::DecodeError;
 use crate::format::checksum::Seed;
 use crate::format::entry::Entry;
 use crate::format::frame;
@@ -70,6 +71,8 @@ pub(crate) struct Recovered {
     pub(crate) clean: bool,
     /// All below is proven durable.
     proven: Lsn,
+    /// The same as `end`, without padding.
+    exact_end: Lsn,
     last: LiveFile,
     /// Files that no replay needs, oldest first.
     obsolete: Vec<u64>,
@@ -138,6 +141,13 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
         file.read_exact_at(&mut block, 0)
             .map_err(|error| Error::io(attempt("read"), error))?;
         match WalHeader::decode(&block) {
+            Err(error @ DecodeError::Unsupported { .. }) => {
+                return Err(Error::with_source(
+                    ErrorKind::Unsupported,
+                    attempt("read"),
+                    error,
+                ));
+            }
             Ok(WalBlock::Header(header))
                 if header.sequence == sequence && header.store == env.store =>
             {
@@ -214,7 +224,8 @@ pub(crate) fn recover(
         torn: end.torn(&last)?,
         notes,
         clean: end.closed,
-        proven: if end.closed { padded(end.at) } else { evidence },
+        proven: evidence,
+        exact_end: end.at,
         obsolete: obsolete.chain(spares).collect(),
         last_frame: end.last_frame,
         last,
@@ -355,14 +366,20 @@ impl Recovered {
     /// The blocks from `base` to the end, sealed for the next generation.
     fn copy_tail(&self, base: Lsn, store: crate::ids::StoreId) -> Result<Vec<u8>> {
         let file = &self.last;
-        let mut tail = vec![0; to_usize(self.end.since(base))];
+        let mut tail = vec![0; to_usize(self.exact_end.since(base))];
         let attempt = || format!("read {}", file.path());
         file.file
             .read_exact_at(&mut tail, file.position(base))
             .map_err(|error| Error::io(attempt(), error))?;
         let to = Seed::wal(store, file.header.sequence + 1);
         let whole = frame::reseal(&mut tail, file.seed, to, BLOCK_LEN);
-        tail.truncate(whole);
+        if whole != tail.len() && padded(base.saturating_add(to_u64(whole))) < self.end {
+            return Err(Error::corrupt(format!(
+                "{} reads differently the second time, at LSN {}; nothing was changed",
+                file.path(),
+                base.saturating_add(to_u64(whole)),
+            )));
+        }
         tail.resize(to_usize(self.end.since(base)), 0);
         Ok(tail)
     }

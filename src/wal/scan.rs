@@ -153,8 +153,7 @@ pub(super) fn walk(file: &LiveFile, range: Walk, replay: &mut dyn Replay) -> Res
 /// The bytes at `position`, as many as the frame there takes.
 fn whole_frame<'w>(window: &'w mut Window<'_>, position: u64) -> Result<&'w [u8]> {
     let bytes = window.at(position, FRAME_HEADER_LEN)?;
-    let header = FrameHeader::decode(bytes);
-    let needed = header.map_or(FRAME_HEADER_LEN, |header| header.len());
+    let needed = frame::claimed_len(bytes).unwrap_or(FRAME_HEADER_LEN);
     window.at(position, needed)
 }
 
@@ -188,20 +187,31 @@ fn take_frame(
     end: &mut WalkEnd,
     replay: &mut dyn Replay,
 ) -> Result<()> {
-    let after = header.lsn.saturating_add(to_u64(header.len()));
-    if header.kind == FrameKind::Commit {
-        // The checksum says that this is what was written: entries that do not
-        // decode come from another version or a defect, never from the disk.
-        let entries = entry::decode(payload).map_err(|error| {
-            let position = file.position(header.lsn);
-            Error::corrupt(format!("{} at byte {position}: {error}", file.path()))
-        })?;
-        replay.commit(header.lsn, after, &entries)?;
-    }
     end.frames += 1;
-    end.last_frame = Some(header.lsn);
     end.durable = end.durable.max(header.durable);
-    end.closed = header.kind == FrameKind::Close;
+    if header.kind == FrameKind::Close {
+        // The mark itself may lie in the page cache only: the log ends before
+        // it, and goes on there.
+        end.closed = true;
+        return Ok(());
+    }
+    let after = header.lsn.saturating_add(to_u64(header.len()));
+    // The checksum says that this is what was written: entries that do not
+    // decode come from another version or a defect, never from the disk.
+    let entries = entry::decode(payload).map_err(|error| {
+        let kind = match error {
+            DecodeError::Unsupported { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::Corrupt,
+        };
+        let position = file.position(header.lsn);
+        let attempt = format!(
+            "cannot read the frame at byte {position} of {}",
+            file.path()
+        );
+        Error::with_source(kind, attempt, error)
+    })?;
+    replay.commit(header.lsn, after, &entries)?;
+    end.last_frame = Some(header.lsn);
     end.at = after;
     Ok(())
 }
