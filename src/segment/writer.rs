@@ -323,11 +323,6 @@ impl SegmentWriter {
         self.meta
     }
 
-    /// Byte at which the next batch goes.
-    pub(crate) fn data_end(&self) -> u64 {
-        self.meta.bytes
-    }
-
     /// True if a batch of `next_len` bytes that ends at offset `next_end`
     /// belongs into a new segment: this one would exceed `limit` bytes, or
     /// what an index can name. Never true of an empty segment that starts at
