@@ -44,7 +44,7 @@ impl Shared {
         }
         let snapshot = self.fill(snapshot);
         create::write_snapshot(&*self.snapshots, &snapshot, self.env.store)?;
-        self.snapshot_lsn.store(lsn.get(), Ordering::Release);
+        self.env.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
         state.snapshots.push_back(lsn);
         while state.snapshots.len() > SNAPSHOTS_KEPT {
             if let Some(old) = state.snapshots.pop_front() {

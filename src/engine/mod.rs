@@ -96,8 +96,6 @@ struct Shared {
     /// checkpoint while it takes stock: what it sees is what the log says.
     admin: Mutex<()>,
     checkpoint: Mutex<CheckpointState>,
-    /// LSN of the newest snapshot.
-    snapshot_lsn: AtomicU64,
     /// Dead files that are not removed yet.
     garbage: Mutex<Vec<Garbage>>,
     guard: Mutex<TimeGuard>,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::background::{Helper, Threads};
@@ -163,9 +163,14 @@ fn assemble(
         dirty: Worklist::default(),
         readers: Readers::new(to_usize(u64::from(options.segments_open_max))),
         relief: OnceLock::new(),
+        snapshot_lsn: AtomicU64::new(0),
+        // The other half is for the older of the two snapshots that are kept.
+        log_bytes_max: options.wal_bytes_max / 2,
         counters: Counters::default(),
     });
     let mut loaded = load_snapshot(&*snapshots, identity)?;
+    env.snapshot_lsn
+        .store(loaded.snapshot.lsn.get(), Ordering::Relaxed);
     let mut state = Replayer::new(&env, &mut loaded.snapshot)?;
     let files = FilesEnv {
         dir: wal_dir,
@@ -203,7 +208,6 @@ fn assemble(
             at: now,
             retention_at: now,
         }),
-        snapshot_lsn: AtomicU64::new(loaded.snapshot.lsn.get()),
         garbage: Mutex::new(garbage),
         guard: Mutex::new(TimeGuard::new(
             loaded.snapshot.trusted_time,

@@ -36,7 +36,7 @@ mod tail;
 mod trim;
 
 pub use append::Appended;
-pub(crate) use append::{Accepted, How, Part, commit_together};
+pub(crate) use append::{Accepted, How, Part, commit_one, commit_together};
 pub(crate) use cache::Readers;
 pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist};
 pub use fetch::{Fetch, Fetched, StoredRecord};

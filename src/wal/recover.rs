@@ -11,7 +11,7 @@
 //! file counts, from then on the new one does. docs/format.md section 7.3.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -467,6 +467,8 @@ impl Wal {
                 in_flight: None,
                 buffer: Some(bytes::BytesMut::with_capacity(capacity.min(64 << 10))),
             }),
+            pending: AtomicUsize::new(0),
+            end: AtomicU64::new(end.get()),
             room: Condvar::new(),
             spares,
             durable: AtomicU64::new(end.get()),
