@@ -109,3 +109,45 @@ impl Clock for ManualClock {
         Duration::from_micros(self.monotonic_us.load(Ordering::SeqCst))
     }
 }
+
+/// The end of a wait, in real time: a simulated clock stands still while a
+/// thread sleeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// No end at all.
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// So long from now. Beyond what the clock can say is never.
+    #[expect(clippy::disallowed_methods, reason = "this is what others use instead")]
+    pub(crate) fn after(wait: Duration) -> Self {
+        Self(Instant::now().checked_add(wait))
+    }
+
+    /// Time that is left; `None` if there is no end.
+    pub(crate) fn left(self) -> Option<Duration> {
+        self.0.map(|end| {
+            #[expect(clippy::disallowed_methods, reason = "this is what others use instead")]
+            let now = Instant::now();
+            end.saturating_duration_since(now)
+        })
+    }
+}
+
+/// Measures how long something takes, in real time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "this is what others use instead")]
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Whole microseconds since the start.
+    pub(crate) fn micros(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}

@@ -3,9 +3,16 @@
 pub mod clock;
 mod error;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod io;
 mod options;
+mod partition;
+mod segment;
+mod signal;
+mod wal;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};

@@ -29,7 +29,7 @@ use crate::ids::{Offset, Timestamp, to_u64, to_usize};
 use crate::options::Codec;
 
 /// Bytes before the records.
-pub const BATCH_HEADER_LEN: usize = 64;
+pub(crate) const BATCH_HEADER_LEN: usize = 64;
 
 const VERSION: u8 = 1;
 const CODEC_MASK: u16 = 0b111;
@@ -163,8 +163,15 @@ impl BatchHeader {
                 "the payload's length",
             );
         }
-        if self.raw_length > BATCH_LEN_MAX {
-            return wrong("raw length", to_u64(self.raw_length), "at most 32 MiB");
+        if self.codec != Codec::None && self.raw_length <= payload {
+            return wrong(
+                "raw length",
+                to_u64(self.raw_length),
+                "more than the compressed payload's",
+            );
+        }
+        if self.raw_length > BATCH_LEN_MAX - BATCH_HEADER_LEN {
+            return wrong("raw length", to_u64(self.raw_length), "a batch of 32 MiB");
         }
         if self.count == 0 || to_usize(u64::from(self.count)) > self.raw_length / RECORD_LEN_MIN {
             return wrong(
@@ -297,16 +304,22 @@ impl BatchBuilder {
         wanted.max(self.chunk.len() + needed + BATCH_HEADER_LEN)
     }
 
-    /// Starts a batch whose first record gets `base_offset`.
+    /// Starts a batch whose first record gets `base_offset`; the times of its
+    /// records are stored as distances from `timestamp`.
     pub(crate) fn start(&mut self, base_offset: Offset, timestamp: Timestamp, transient: bool) {
         debug_assert!(self.is_empty(), "one batch at a time");
         self.base_offset = base_offset;
         self.base_timestamp = timestamp;
-        self.max_timestamp = timestamp;
+        self.max_timestamp = Timestamp::MIN;
         self.transient = transient;
     }
 
     /// Adds a record; `now` is its time if it has none of its own.
+    ///
+    /// # Panics
+    ///
+    /// If the batch grows beyond [`BATCH_LEN_MAX`], which no decoder takes:
+    /// the caller seals it before.
     pub(crate) fn push(&mut self, record: &Record<'_>, now: Timestamp) {
         let needed = record.encoded_len_max();
         if self.growth(needed) > 0 {
@@ -320,6 +333,7 @@ impl BatchBuilder {
             .millis()
             .wrapping_sub(self.base_timestamp.millis());
         record.encode(u64::from(self.count), delta, &mut self.chunk);
+        assert!(self.chunk.len() <= BATCH_LEN_MAX, "sealed before");
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.count += 1;
     }
@@ -446,6 +460,7 @@ pub struct Batch {
 impl Batch {
     /// Wraps bytes whose checksum has been checked.
     pub(crate) fn new(bytes: Bytes, header: BatchHeader) -> Self {
+        debug_assert_eq!(bytes.len(), header.length, "one batch, whole");
         Self {
             bytes,
             header,
@@ -490,6 +505,11 @@ impl Batch {
     #[must_use]
     pub fn max_timestamp(&self) -> Timestamp {
         self.header.max_timestamp
+    }
+
+    /// True if the records were never meant to survive a restart.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.header.transient
     }
 
     /// How the records are compressed.
@@ -548,6 +568,16 @@ pub(crate) fn check_records(batch: &Batch) -> Result<(), DecodeError> {
                 expected: "rising offsets within the batch",
             });
         }
+        if view.timestamp() > batch.header.max_timestamp {
+            return Err(DecodeError::Value {
+                what: "milliseconds of a record beyond the maximum of its batch",
+                found: view
+                    .timestamp()
+                    .millis()
+                    .abs_diff(batch.header.max_timestamp.millis()),
+                expected: "none",
+            });
+        }
         next = view.offset().saturating_add(1);
     }
     if count == batch.header.count {
@@ -559,3 +589,6 @@ pub(crate) fn check_records(batch: &Batch) -> Result<(), DecodeError> {
         expected: "the count in its header",
     })
 }
+
+#[cfg(test)]
+mod tests;

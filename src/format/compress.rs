@@ -2,10 +2,15 @@
 //! comes out.
 //!
 //! Blocks of lz4 (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md>)
-//! without a frame: length and checksum are the batch's own.
+//! without a frame: length and checksum are the batch's own. docs/format.md
+//! section 4.1.
 
 use super::{BATCH_LEN_MAX, DecodeError};
 use crate::options::Codec;
+
+/// More than a byte of lz4 can stand for: the most that one adds to a length is
+/// 255, and every sequence takes bytes besides.
+const EXPANSION_MAX: usize = 255;
 
 /// Compresses `payload`; `None` where that would not make it smaller, or where
 /// this build has no such codec.
@@ -24,31 +29,36 @@ pub(crate) fn compress(codec: Codec, payload: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn decompress(codec: Codec, packed: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
     // The declared length is the bound of the output: a bomb fails to decode
     // instead of asking for memory.
-    if len > BATCH_LEN_MAX {
+    let possible = packed.len().saturating_mul(EXPANSION_MAX);
+    if codec != Codec::None && len > possible.min(BATCH_LEN_MAX) {
         return Err(DecodeError::Value {
             what: "uncompressed length",
             found: crate::ids::to_u64(len),
-            expected: "at most 32 MiB",
+            expected: "at most 32 MiB, and 255 times the compressed length",
         });
     }
     match codec {
+        Codec::None if packed.len() != len => Err(wrong_length(packed.len())),
         Codec::None => Ok(packed.to_vec()),
         Codec::Lz4 => decompress_lz4(packed, len),
+    }
+}
+
+fn wrong_length(found: usize) -> DecodeError {
+    DecodeError::Value {
+        what: "length of decompressed payload",
+        found: crate::ids::to_u64(found),
+        expected: "the length in the batch header",
     }
 }
 
 #[cfg(feature = "lz4")]
 fn decompress_lz4(packed: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = vec![0; len];
-    let wrong = |found: usize| DecodeError::Value {
-        what: "length of decompressed payload",
-        found: crate::ids::to_u64(found),
-        expected: "the length in the batch header",
-    };
     match lz4_flex::block::decompress_into(packed, &mut out) {
         Ok(found) if found == len => Ok(out),
-        Ok(found) => Err(wrong(found)),
-        Err(_) => Err(wrong(0)),
+        Ok(found) => Err(wrong_length(found)),
+        Err(_) => Err(wrong_length(0)),
     }
 }
 
@@ -59,4 +69,40 @@ fn decompress_lz4(_packed: &[u8], _len: usize) -> Result<Vec<u8>, DecodeError> {
         found: 1,
         supported: "0 (built without the feature `lz4`)",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_nothing_expands_to_is_refused_before_memory_is_taken() {
+        for len in [256, BATCH_LEN_MAX, BATCH_LEN_MAX + 1, usize::MAX] {
+            let found = decompress(Codec::Lz4, &[0], len);
+            assert!(matches!(found, Err(DecodeError::Value { .. })), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_payload_of_another_length_is_refused() {
+        assert!(decompress(Codec::None, b"abc", 2).is_err());
+        assert_eq!(decompress(Codec::None, b"abc", 3).unwrap(), b"abc");
+    }
+
+    #[cfg(feature = "lz4")]
+    #[test]
+    fn a_bomb_is_refused() {
+        let packed = compress(Codec::Lz4, &vec![0; 1 << 20]).unwrap();
+        assert!(packed.len() < 5000);
+        let raw = decompress(Codec::Lz4, &packed, 1 << 20).unwrap();
+        assert!(raw.iter().all(|byte| *byte == 0));
+        for len in [1, 1000, (1 << 20) - 1] {
+            assert!(decompress(Codec::Lz4, &packed, len).is_err(), "{len}");
+        }
+        assert!(decompress(Codec::Lz4, &packed, (1 << 20) + 1).is_err());
+        for cut in [0, 1, packed.len() / 2, packed.len() - 1] {
+            let found = decompress(Codec::Lz4, &packed[..cut], 1 << 20);
+            assert!(found.is_err(), "cut at {cut}");
+        }
+    }
 }

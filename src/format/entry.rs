@@ -23,7 +23,10 @@ const DELETE_TOPIC: u8 = 4;
 const TRIM: u8 = 5;
 
 /// Bytes of an append entry before its batch.
-pub const APPEND_ENTRY_LEN: usize = 12;
+pub(crate) const APPEND_ENTRY_LEN: usize = 12;
+
+/// Bound of an entry without a batch or a name.
+const OTHER_LEN_MAX: usize = 160;
 
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,15 @@ pub(crate) enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Upper bound of the bytes that the entry takes; exact for a batch.
+    pub(crate) fn len_max(&self) -> usize {
+        match self {
+            Self::Append(_, batch) => APPEND_ENTRY_LEN + batch.len(),
+            Self::CreateTopic(meta) | Self::AlterTopic(meta) => OTHER_LEN_MAX + meta.name.len(),
+            Self::DeleteTopic(_) | Self::Trim(..) => OTHER_LEN_MAX,
+        }
+    }
+
     /// Appends the entry to a frame.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         match self {
@@ -129,4 +141,74 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Entry<'_>>, DecodeError> {
         });
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::TopicOptions;
+    use proptest::prelude::*;
+
+    fn encode(entries: &[Entry<'_>]) -> BytesMut {
+        let mut out = BytesMut::new();
+        entries.iter().for_each(|entry| entry.encode(&mut out));
+        out
+    }
+
+    fn entry() -> impl Strategy<Value = Entry<'static>> {
+        let id = (any::<u32>(), any::<u32>()).prop_map(|(topic, partition)| PartitionId {
+            topic: TopicId::new(topic),
+            partition,
+        });
+        let meta =
+            (any::<u32>(), ".{0,30}", 1..=100_000_u32).prop_map(|(id, name, count)| TopicMeta {
+                id: TopicId::new(id),
+                name,
+                options: TopicOptions::default().partitions(count),
+            });
+        prop_oneof![
+            (id, any::<u64>()).prop_map(|(id, at)| Entry::Trim(id, Offset::new(at))),
+            any::<u32>().prop_map(|id| Entry::DeleteTopic(TopicId::new(id))),
+            meta.clone().prop_map(Entry::CreateTopic),
+            meta.prop_map(Entry::AlterTopic),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn entries_come_back_in_order(
+            entries in proptest::collection::vec(entry(), 1..9),
+            cut: proptest::sample::Index,
+        ) {
+            let bytes = encode(&entries);
+            prop_assert_eq!(decode(&bytes), Ok(entries.clone()));
+            // A prefix is fewer entries, or none: never another one.
+            let found = decode(&bytes[..cut.index(bytes.len())]).unwrap_or_default();
+            prop_assert_eq!(&entries[..found.len()], found);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_mean_one_thing(bytes: Vec<u8>) {
+            if let Ok(entries) = decode(&bytes) {
+                prop_assert_eq!(encode(&entries), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_unsupported() {
+        for kind in [0, 6, 255] {
+            let bytes = [kind, 0, 0, 0, 1, 0, 0, 0];
+            let found = decode(&bytes);
+            assert!(
+                matches!(found, Err(DecodeError::Unsupported { .. })),
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_without_entries_is_refused() {
+        assert!(decode(&[]).is_err());
+    }
 }

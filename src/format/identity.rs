@@ -9,7 +9,7 @@ use super::cursor::{Cursor, patch_u32};
 use crate::ids::{StoreId, Timestamp, to_u64};
 
 /// Bytes of the identity file.
-pub const IDENTITY_LEN: usize = 64;
+pub(crate) const IDENTITY_LEN: usize = 64;
 
 const MAGIC: &[u8; 8] = b"duolog\r\n";
 

@@ -14,10 +14,10 @@ use super::cursor::{Cursor, patch_u32};
 use crate::ids::{Offset, Position, Timestamp};
 
 /// Bytes before the first entry.
-pub const INDEX_HEADER_LEN: usize = 32;
+pub(crate) const INDEX_HEADER_LEN: usize = 32;
 
 /// Bytes of an entry.
-pub const INDEX_ENTRY_LEN: usize = 24;
+pub(crate) const INDEX_ENTRY_LEN: usize = 24;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"dlix");
 

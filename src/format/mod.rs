@@ -10,10 +10,12 @@ use thiserror::Error;
 
 pub(crate) mod batch;
 pub(crate) mod checksum;
-mod compress;
+pub(crate) mod compress;
 pub(crate) mod cursor;
 pub(crate) mod entry;
 pub(crate) mod frame;
+#[cfg(test)]
+mod golden;
 pub(crate) mod identity;
 pub(crate) mod index;
 pub(crate) mod record;
@@ -27,23 +29,26 @@ pub use batch::Batch;
 pub use record::{Headers, Record, RecordView, Records};
 
 /// Version of everything on disk; a store says which one it was made with.
-pub const FORMAT_VERSION: u16 = 1;
+pub(crate) const FORMAT_VERSION: u16 = 1;
 
 /// Largest batch, header included; a longer length is corruption, not a
 /// request for memory. Bounds what decompression may produce, too.
 pub const BATCH_LEN_MAX: usize = 32 << 20;
 
 /// Largest payload of a WAL frame: one batch or one transaction.
-pub const FRAME_PAYLOAD_LEN_MAX: usize = 64 << 20;
+pub(crate) const FRAME_PAYLOAD_LEN_MAX: usize = 64 << 20;
 
 /// Largest payload of a snapshot.
-pub const SNAPSHOT_PAYLOAD_LEN_MAX: usize = 1 << 30;
+pub(crate) const SNAPSHOT_PAYLOAD_LEN_MAX: usize = 1 << 30;
 
 /// Most headers that one record may carry.
 pub const HEADERS_MAX: usize = 1024;
 
 /// Longest topic name, in bytes of UTF-8.
 pub const TOPIC_NAME_LEN_MAX: usize = 249;
+
+/// Most partitions of a topic.
+pub(crate) const PARTITIONS_MAX: u32 = 100_000;
 
 const _: () = assert!(BATCH_LEN_MAX < FRAME_PAYLOAD_LEN_MAX);
 const _: () = assert!(SNAPSHOT_PAYLOAD_LEN_MAX <= u32::MAX as usize);

@@ -19,10 +19,10 @@ use super::cursor::{Cursor, patch_u32};
 use crate::ids::{Lsn, Offset, PartitionId, Position, StoreId, Timestamp, TopicId};
 
 /// Bytes before the first batch.
-pub const SEGMENT_HEADER_LEN: usize = 64;
+pub(crate) const SEGMENT_HEADER_LEN: usize = 64;
 
 /// Bytes after the last batch of a sealed segment.
-pub const SEGMENT_FOOTER_LEN: usize = 64;
+pub(crate) const SEGMENT_FOOTER_LEN: usize = 64;
 
 const HEADER_MAGIC: u32 = u32::from_le_bytes(*b"dlsg");
 const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"dlsf");

@@ -14,7 +14,7 @@ use super::{DecodeError, SNAPSHOT_PAYLOAD_LEN_MAX};
 use crate::ids::{Lsn, Offset, PartitionId, StoreId, Timestamp, TopicId, to_u64, to_usize};
 
 /// Bytes before the payload.
-pub const SNAPSHOT_HEADER_LEN: usize = 64;
+pub(crate) const SNAPSHOT_HEADER_LEN: usize = 64;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"dlsn");
 
@@ -104,6 +104,10 @@ impl Snapshot {
     fn write_header(&self, out: &mut BytesMut, store: StoreId) {
         let payload = out.get(SNAPSHOT_HEADER_LEN..).unwrap_or_default();
         let seed = Seed::store(store);
+        assert!(
+            payload.len() <= SNAPSHOT_PAYLOAD_LEN_MAX,
+            "no decoder takes it"
+        );
         let length = u32::try_from(payload.len()).expect("bounded by SNAPSHOT_PAYLOAD_LEN_MAX");
         let payload_crc = seed.checksum(payload);
         let mut header = BytesMut::with_capacity(SNAPSHOT_HEADER_LEN);
@@ -149,22 +153,50 @@ impl Snapshot {
                 expected: "the id of this store",
             });
         }
-        if length > SNAPSHOT_PAYLOAD_LEN_MAX || length != cursor.rest().len() {
+        let rest = cursor.rest().len();
+        if length > SNAPSHOT_PAYLOAD_LEN_MAX || length < rest {
+            return Err(DecodeError::Value {
+                what: "length of the snapshot's payload",
+                found: to_u64(length),
+                expected: "what is left of the file, at most 1 GiB",
+            });
+        }
+        if length > rest {
             return Err(DecodeError::Incomplete {
                 what: "snapshot",
                 needed: length,
-                found: cursor.rest().len(),
+                found: rest,
             });
         }
         seed.verify(cursor.rest(), payload_crc, "snapshot payload")?;
-        while !cursor.is_empty() {
-            snapshot.decode_section(&mut cursor)?;
+        for expected in SECTION_ENGINE..=SECTION_GARBAGE {
+            snapshot.decode_section(expected, &mut cursor)?;
         }
-        Ok(snapshot)
+        if cursor.is_empty() {
+            return Ok(snapshot);
+        }
+        Err(DecodeError::Unsupported {
+            what: "section of a snapshot",
+            found: cursor.varint("section kind")?,
+            supported: "1 to 4",
+        })
     }
 
-    fn decode_section(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+    /// Decodes the next section. All are there, in order: one that is missing
+    /// would be state that is lost without a word.
+    fn decode_section(
+        &mut self,
+        expected: u64,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<(), DecodeError> {
         let kind = cursor.varint("section kind")?;
+        if kind != expected && (SECTION_ENGINE..=SECTION_GARBAGE).contains(&kind) {
+            return Err(DecodeError::Value {
+                what: "section of a snapshot",
+                found: kind,
+                expected: "1, 2, 3 and 4, once each and in order",
+            });
+        }
         let len = to_usize(u64::from(cursor.u32("section length")?));
         let mut body = Cursor::new(cursor.bytes(len, "section")?);
         let body = &mut body;
@@ -298,13 +330,13 @@ fn split_segment(cursor: &mut Cursor<'_>) -> Result<SegmentMeta, DecodeError> {
     let sealed = cursor.u8("sealed flag")?;
     let at = Timestamp::from_millis(cursor.i64("time of sealing")?);
     match sealed {
-        0 => {}
+        0 if at == Timestamp::default() => {}
         1 => meta.sealed = Some(at),
         other => {
             return Err(DecodeError::Value {
                 what: "sealed flag",
                 found: u64::from(other),
-                expected: "0 or 1",
+                expected: "0 with no time, or 1",
             });
         }
     }
@@ -347,3 +379,6 @@ impl Garbage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

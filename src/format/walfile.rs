@@ -10,7 +10,7 @@ use super::cursor::{Cursor, patch_u32};
 use crate::ids::{Lsn, StoreId};
 
 /// Bytes of the header, padded with zeros to one block of 4 KiB.
-pub const WAL_HEADER_LEN: usize = 48;
+pub(crate) const WAL_HEADER_LEN: usize = 48;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"dlwl");
 

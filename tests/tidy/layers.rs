@@ -37,7 +37,7 @@ fn imports_downwards(path: &str, text: &str) -> Vec<String> {
             .map(|(at, _)| line_at(&code, at));
         out.extend(hits.map(|n| format!("{path}:{n}: {smuggled} goes around the layers: use mod")));
     }
-    if module == "lib" || module == "bin" {
+    if ["lib", "fuzzing", "bin"].contains(&module) {
         return out;
     }
     let Some((own, layer)) = layer_of(module).and_then(|n| Some((n, LAYERS.get(n)?))) else {

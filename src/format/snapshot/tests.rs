@@ -1,0 +1,210 @@
+//! Tests of snapshots.
+
+use super::*;
+use crate::options::TopicOptions;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const STORE: StoreId = StoreId::new([4; 16]);
+
+fn id() -> impl Strategy<Value = PartitionId> {
+    (any::<u32>(), any::<u32>()).prop_map(|(topic, partition)| PartitionId {
+        topic: TopicId::new(topic),
+        partition,
+    })
+}
+
+/// Segments from lengths, each after the one before.
+fn state() -> impl Strategy<Value = PartitionState> {
+    let lengths = vec((any::<u32>(), any::<u64>(), any::<i64>()), 0..5);
+    (id(), lengths, any::<bool>(), any::<u32>()).prop_map(|(id, lengths, active, beyond)| {
+        let mut at = 0;
+        let mut segments = Vec::new();
+        for (length, number, time) in lengths {
+            let base = at + u64::from(length % 3);
+            at = base + u64::from(length);
+            segments.push(SegmentMeta {
+                base: Offset::new(base),
+                end: Offset::new(at),
+                bytes: number,
+                records: !number,
+                max_timestamp: Timestamp::from_millis(time),
+                created: Timestamp::from_millis(!time),
+                sealed: Some(Timestamp::from_millis(time / 2)),
+            });
+        }
+        if let Some(last) = segments.last_mut().filter(|_| active) {
+            last.sealed = None;
+        }
+        PartitionState {
+            id,
+            start: Offset::new(at / 2),
+            flushed: Offset::new(at),
+            next: Offset::new(at + u64::from(beyond)),
+            segments,
+        }
+    })
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let garbage = prop_oneof![
+        any::<u32>().prop_map(|id| Garbage::Topic(TopicId::new(id))),
+        (id(), any::<u64>()).prop_map(|(id, at)| Garbage::Segment(id, Offset::new(at))),
+    ];
+    let head = (any::<u64>(), any::<u64>(), any::<u32>(), any::<i64>());
+    let lists = (vec(".{0,9}", 0..4), vec(state(), 0..4), vec(garbage, 0..4));
+    (head, lists).prop_map(|(head, (names, partitions, garbage))| Snapshot {
+        lsn: Lsn::new(head.0),
+        wal_sequence: head.1,
+        next_topic: TopicId::new(head.2),
+        trusted_time: Timestamp::from_millis(head.3),
+        topics: names
+            .into_iter()
+            .map(|name| TopicMeta {
+                id: TopicId::new(head.2),
+                name,
+                options: TopicOptions::default(),
+            })
+            .collect(),
+        partitions,
+        garbage,
+    })
+}
+
+/// A snapshot with this payload, and valid checksums.
+fn with_payload(payload: &[u8]) -> BytesMut {
+    let mut out = BytesMut::zeroed(SNAPSHOT_HEADER_LEN);
+    out.put_slice(payload);
+    Snapshot::default().write_header(&mut out, STORE);
+    out
+}
+
+/// One section with this content.
+fn section(kind: u64, content: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    put_section(&mut out, kind, |out| out.put_slice(content));
+    out
+}
+
+/// The four sections of an empty store, one of them replaced.
+fn sections(replaced: u64, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for kind in 1..=4 {
+        let empty: &[u8] = if kind == 1 { &[0; 9] } else { &[0] };
+        let content = if kind == replaced { content } else { empty };
+        out.extend_from_slice(&section(kind, content));
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn a_snapshot_comes_back(snapshot in snapshot()) {
+        let bytes = snapshot.encode(STORE);
+        prop_assert_eq!(Snapshot::decode(&bytes, STORE), Ok(snapshot));
+    }
+
+    #[test]
+    fn any_payload_is_refused_or_means_one_thing(
+        kind in 1..=4_u64,
+        content in vec(prop_oneof![0..4_u8, any::<u8>()], 0..60),
+    ) {
+        let bytes = with_payload(&sections(kind, &content));
+        if let Ok(snapshot) = Snapshot::decode(&bytes, STORE) {
+            prop_assert_eq!(snapshot.encode(STORE), bytes);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_without_all_its_sections_in_order_is_refused() {
+    let decode = |payload: &[u8]| Snapshot::decode(&with_payload(payload), STORE);
+    let [engine, topics, partitions, garbage] =
+        [1, 2, 3, 4].map(|kind| section(kind, if kind == 1 { &[0; 9] } else { &[0] }));
+    let whole = [&engine[..], &topics, &partitions, &garbage];
+    assert_eq!(decode(&whole.concat()), Ok(Snapshot::default()));
+    assert!(decode(&[]).is_err(), "none");
+    assert!(decode(&whole[..3].concat()).is_err(), "one is missing");
+    assert!(decode(&whole[1..].concat()).is_err(), "one is missing");
+    let swapped = [&engine[..], &partitions, &topics, &garbage];
+    assert!(decode(&swapped.concat()).is_err(), "order");
+    let twice = [&engine[..], &topics, &topics, &partitions, &garbage];
+    assert!(decode(&twice.concat()).is_err(), "twice");
+    let later = [&whole.concat()[..], &section(5, &[])].concat();
+    let found = decode(&later);
+    assert!(
+        matches!(found, Err(DecodeError::Unsupported { .. })),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_count_is_no_request_for_memory() {
+    let mut content = BytesMut::new();
+    put_varint(&mut content, u64::MAX);
+    for kind in 2..=4 {
+        let bytes = with_payload(&sections(kind, &content));
+        let found = Snapshot::decode(&bytes, STORE);
+        assert!(
+            matches!(found, Err(DecodeError::Incomplete { .. })),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn bytes_after_the_payload_are_not_called_missing() {
+    let mut bytes = Snapshot::default().encode(STORE);
+    bytes.put_u8(0);
+    let found = Snapshot::decode(&bytes, STORE);
+    assert!(matches!(found, Err(DecodeError::Value { .. })), "{found:?}");
+}
+
+#[test]
+fn offsets_that_no_partition_has_are_refused() {
+    let active = SegmentMeta {
+        base: Offset::new(10),
+        end: Offset::new(20),
+        bytes: 64,
+        records: 10,
+        max_timestamp: Timestamp::MIN,
+        created: Timestamp::MIN,
+        sealed: None,
+    };
+    let sealed = SegmentMeta {
+        sealed: Some(Timestamp::MIN),
+        ..active
+    };
+    let check = |segments: &[SegmentMeta], start, flushed, next| {
+        let state = PartitionState {
+            id: PartitionId {
+                topic: TopicId::ZERO,
+                partition: 0,
+            },
+            start: Offset::new(start),
+            flushed: Offset::new(flushed),
+            next: Offset::new(next),
+            segments: segments.to_vec(),
+        };
+        let mut out = BytesMut::new();
+        state.encode(&mut out);
+        PartitionState::decode(&mut Cursor::new(&out)).is_ok()
+    };
+    assert!(check(&[active], 10, 20, 20));
+    assert!(check(&[], 5, 5, 5));
+    assert!(!check(&[active], 10, 19, 20), "flushed before the end");
+    assert!(!check(&[active], 10, 20, 19), "next before flushed");
+    assert!(!check(&[active], 21, 20, 20), "start after next");
+    assert!(!check(&[sealed, active], 10, 20, 20), "overlap");
+    let follows = SegmentMeta {
+        base: Offset::new(20),
+        ..active
+    };
+    assert!(check(&[sealed, follows], 10, 20, 20));
+    assert!(!check(&[active, follows], 10, 20, 20), "two are active");
+    let backwards = SegmentMeta {
+        end: Offset::new(9),
+        ..active
+    };
+    assert!(!check(&[backwards], 0, 20, 20), "ends before its base");
+}

@@ -1,0 +1,327 @@
+//! Appending: offsets are given and bytes are made under one lock, the wait
+//! for the disk comes after it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::tail::TailBatch;
+use super::{Partition, State, record_time};
+use crate::error::{Error, Result};
+use crate::format::batch::BATCH_HEADER_LEN;
+use crate::format::entry::Entry;
+use crate::format::{BATCH_LEN_MAX, HEADERS_MAX, Record};
+use crate::ids::{Offset, Timestamp, to_u64, to_usize};
+use crate::options::{Codec, Durability, TopicOptions};
+use crate::signal::lock;
+use crate::wal::{Ask, CommitHandle, Observer, Wal};
+
+/// Where records went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Appended {
+    /// The partition.
+    pub partition: u32,
+    /// Offset of the first record.
+    pub offset: Offset,
+    /// How many records; their offsets follow each other.
+    pub count: u32,
+}
+
+/// The records of an append that go to one partition.
+#[derive(Debug)]
+pub(crate) struct Part<'a, 'r> {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) records: &'a [&'a Record<'r>],
+}
+
+/// How an append was asked for, all defaults filled in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) durability: Durability,
+    pub(crate) codec: Codec,
+    /// No thread is going to wait for it at once.
+    pub(crate) detached: bool,
+}
+
+/// An append that was accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) appended: Vec<Appended>,
+    /// To wait on, if it is to be durable.
+    pub(crate) handle: Option<CommitHandle>,
+}
+
+/// Refuses a record that is over a limit, before anything is changed.
+pub(crate) fn check_record(record: &Record<'_>, options: &TopicOptions) -> Result<usize> {
+    let len = record.encoded_len_max();
+    let bytes = record.payload_len();
+    let limit = to_usize(u64::from(options.record_bytes_max));
+    if bytes > limit {
+        return Err(Error::invalid(format!(
+            "record of {bytes} bytes (key, value and headers) is over the topic's \
+             `record_bytes_max` of {limit}; split it, or alter the topic"
+        )));
+    }
+    if record.header_count() > HEADERS_MAX {
+        return Err(Error::invalid(format!(
+            "record has {} headers; at most {HEADERS_MAX} are allowed",
+            record.header_count()
+        )));
+    }
+    Ok(len)
+}
+
+/// Appends to one or more partitions: one frame, all or nothing.
+///
+/// Invariant of the caller: `parts` is sorted by partition, without repeats,
+/// and no part is empty; there was room ([`super::PartitionEnv::admit`]).
+pub(crate) fn commit_together(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
+    let lens = check_parts(parts)?;
+    match parts {
+        [part] if how.durability != Durability::Durable => {
+            let len = lens.first().copied().unwrap_or_default();
+            let appended = part.partition.gather(part.records, len, how)?;
+            Ok(Accepted {
+                appended: vec![appended],
+                handle: None,
+            })
+        }
+        _ => commit_sealed(parts, how),
+    }
+}
+
+fn check_parts(parts: &[Part<'_, '_>]) -> Result<Vec<usize>> {
+    let mut lens = Vec::with_capacity(parts.len());
+    for part in parts {
+        let options = part.partition.options();
+        let mut len = BATCH_HEADER_LEN;
+        for record in part.records {
+            len += check_record(record, &options)?;
+        }
+        if len > BATCH_LEN_MAX {
+            return Err(Error::invalid(format!(
+                "batch of up to {len} bytes for partition {} is over the limit of \
+                 {BATCH_LEN_MAX}; split it",
+                part.partition.id.partition
+            )));
+        }
+        lens.push(len);
+    }
+    let total: usize = lens.iter().sum();
+    if let Some(part) = parts.first() {
+        let limit = part.partition.env.wal()?.commit_bytes_max();
+        if to_u64(total) > limit {
+            return Err(Error::invalid(format!(
+                "append of up to {total} bytes is over the limit of {limit} for one commit \
+                 (a quarter of `wal_file_bytes`); split it, or open the store with larger files"
+            )));
+        }
+    }
+    Ok(lens)
+}
+
+/// A batch of its own for each part, in one frame.
+fn commit_sealed(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
+    let Some(first) = parts.first() else {
+        return Err(Error::invalid("an append needs at least one record"));
+    };
+    let env = Arc::clone(&first.partition.env);
+    let wal = env.wal()?;
+    let now = record_time(&env);
+    // In the order of the partitions, as everybody does: no two commits wait
+    // for each other.
+    let mut states = Vec::with_capacity(parts.len());
+    for part in parts {
+        states.push(part.partition.open_state()?);
+    }
+    let mut batches = Vec::with_capacity(parts.len());
+    for (part, state) in parts.iter().zip(&mut states) {
+        // What gathered before has the lower offsets, and goes first.
+        part.partition.seal_open(state, wal);
+        let transient = how.durability == Durability::Transient;
+        part.partition.build(state, part.records, transient, now);
+        batches.push(state.builder.seal(how.codec, part.partition.seed));
+    }
+    let handle = if how.durability == Durability::Transient {
+        None
+    } else {
+        let entries: Vec<_> = parts
+            .iter()
+            .zip(&batches)
+            .map(|(part, batch)| Entry::Append(part.partition.id, batch))
+            .collect();
+        // A frame that is refused leaves nothing behind: no offset was moved.
+        let mut ask = first.partition.ask(how);
+        let others = parts.iter().skip(1).map(|part| Arc::clone(&part.partition));
+        ask.observers.extend(others.map(|other| other as Arc<dyn Observer>));
+        Some(wal.enqueue(&entries, ask)?)
+    };
+    let mut appended = Vec::with_capacity(parts.len());
+    for ((part, state), batch) in parts.iter().zip(&mut states).zip(batches) {
+        let lsn = handle.as_ref().map(CommitHandle::end);
+        let batch = TailBatch::new(batch, how.durability, lsn);
+        appended.push(Appended {
+            partition: part.partition.id.partition,
+            offset: batch.base,
+            count: u32::try_from(part.records.len()).expect("bounded by BATCH_LEN_MAX"),
+        });
+        state.end = batch.end;
+        part.partition.push(state, batch);
+    }
+    drop(states);
+    let durable = how.durability == Durability::Durable;
+    for part in parts {
+        part.partition.count(part.records);
+        if !durable {
+            part.partition.news.notify();
+        }
+    }
+    Ok(Accepted {
+        appended,
+        handle: handle.filter(|_| durable),
+    })
+}
+
+impl Partition {
+    fn ask(self: &Arc<Self>, how: How) -> Ask {
+        let observer: Arc<dyn Observer> = Arc::<Self>::clone(self);
+        Ask {
+            sync: how.durability == Durability::Durable,
+            detached: how.detached || how.durability != Durability::Durable,
+            observers: vec![observer],
+        }
+    }
+
+    /// Appends to the batch under construction: no system call, no wait.
+    fn gather(
+        self: &Arc<Self>,
+        records: &[&Record<'_>],
+        len: usize,
+        how: How,
+    ) -> Result<Appended> {
+        let wal = self.env.wal()?;
+        wal.check_open()?;
+        let now = record_time(&self.env);
+        let transient = how.durability == Durability::Transient;
+        let batch_max = to_usize(u64::from(self.options().batch_bytes_max));
+        let mut state = self.open_state()?;
+        let open = &mut *state;
+        let fits = open.builder.is_transient() == transient
+            && open.codec == how.codec
+            && open.builder.len() + len <= batch_max.max(BATCH_HEADER_LEN + len);
+        if !open.builder.is_empty() && !fits {
+            self.seal_open(open, wal);
+        }
+        open.codec = how.codec;
+        let offset = open.end;
+        let count = self.build(open, records, transient, now);
+        open.end = open.end.saturating_add(u64::from(count));
+        if open.builder.len() >= batch_max {
+            self.seal_open(open, wal);
+        }
+        let list = !open.builder.is_empty() && !std::mem::replace(&mut open.listed_open, true);
+        drop(state);
+        if list && self.env.open.push(Arc::clone(self)) {
+            wal.work().notify();
+        }
+        self.count(records);
+        Ok(Appended {
+            partition: self.id.partition,
+            offset,
+            count,
+        })
+    }
+
+    /// Encodes `records` into the builder; their first offset is the next one.
+    fn build(
+        &self,
+        state: &mut State,
+        records: &[&Record<'_>],
+        transient: bool,
+        now: Timestamp,
+    ) -> u32 {
+        if state.builder.is_empty() {
+            let first = records.first().and_then(|record| record.time());
+            state.builder.start(state.end, first.unwrap_or(now), transient);
+        }
+        records.iter().for_each(|record| state.builder.push(record, now));
+        u32::try_from(records.len()).expect("bounded by BATCH_LEN_MAX")
+    }
+
+    /// Finishes the batch under construction and queues it for the log.
+    fn seal_open(self: &Arc<Self>, state: &mut State, wal: &Wal) {
+        if state.builder.is_empty() {
+            return;
+        }
+        let transient = state.builder.is_transient();
+        let bytes = state.builder.seal(state.codec, self.seed);
+        let durability = if transient {
+            Durability::Transient
+        } else {
+            Durability::Buffered
+        };
+        let how = How {
+            durability,
+            codec: state.codec,
+            detached: true,
+        };
+        let lsn = if transient {
+            None
+        } else {
+            let entry = Entry::Append(self.id, &bytes);
+            // Its records were accepted already. Where the log has no space for
+            // another file, they stay in memory until a checkpoint; a failed
+            // log keeps them from being seen.
+            let handle = wal.enqueue(&[entry], self.ask(how));
+            if handle.is_err() {
+                self.env.counters.batches_unlogged.fetch_add(1, Ordering::Relaxed);
+            }
+            handle.ok().map(|handle| handle.end())
+        };
+        self.push(state, TailBatch::new(bytes, durability, lsn));
+        self.news.notify();
+    }
+
+    /// Seals what gathered, after `linger`.
+    pub(crate) fn seal_step(self: &Arc<Self>) -> Result<()> {
+        let wal = self.env.wal()?;
+        let mut state = lock(&self.state);
+        state.listed_open = false;
+        if !state.deleted {
+            self.seal_open(&mut state, wal);
+        }
+        Ok(())
+    }
+
+    /// Seals what gathered, because a reader has come to it.
+    pub(super) fn seal_for_reader(self: &Arc<Self>, state: &mut State) {
+        if let Some(wal) = self.env.wal.get() {
+            self.seal_open(state, wal);
+        }
+    }
+
+    fn push(self: &Arc<Self>, state: &mut State, batch: TailBatch) {
+        self.env.counters.batches_appended.fetch_add(1, Ordering::Relaxed);
+        state.tail.settle(self.env.durable());
+        let cost = state.tail.push(batch);
+        self.env.memory.charge(cost);
+        self.list_dirty(state);
+    }
+
+    /// Lists the partition for the next checkpoint.
+    pub(super) fn list_dirty(self: &Arc<Self>, state: &mut State) {
+        if !std::mem::replace(&mut state.listed_dirty, true) {
+            self.env.dirty.push(Arc::clone(self));
+        }
+    }
+
+    fn count(&self, records: &[&Record<'_>]) {
+        let counters = &self.env.counters;
+        let bytes: usize = records.iter().map(|record| record.payload_len()).sum();
+        counters
+            .records_appended
+            .fetch_add(to_u64(records.len()), Ordering::Relaxed);
+        counters.bytes_appended.fetch_add(to_u64(bytes), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,230 @@
+//! What all partitions of an engine share: the log, memory, lists of work.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::Partition;
+use super::cache::Readers;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Lsn, PartitionId, StoreId};
+use crate::io::Directory;
+use crate::options::{OnLimit, ReadMode};
+use crate::segment::SegmentEnv;
+use crate::signal::{Signal, lock};
+use crate::wal::Wal;
+
+/// What all partitions of an engine share.
+#[derive(Debug)]
+pub(crate) struct PartitionEnv {
+    pub(crate) store: StoreId,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// `topics/`.
+    pub(crate) topics: Arc<dyn Directory>,
+    pub(crate) read_mode: ReadMode,
+    pub(crate) writable: bool,
+    /// Set once the log has been recovered; never for a read-only store.
+    pub(crate) wal: OnceLock<Arc<Wal>>,
+    pub(crate) memory: Memory,
+    /// Partitions with a batch under construction, to be sealed after `linger`.
+    pub(crate) open: Worklist,
+    /// Partitions with a tail, to be flushed by a checkpoint.
+    pub(crate) dirty: Worklist,
+    pub(crate) readers: Readers,
+    pub(crate) relief: OnceLock<Box<dyn Relief>>,
+    pub(crate) counters: Counters,
+}
+
+/// What happened since open.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) records_appended: AtomicU64,
+    pub(crate) bytes_appended: AtomicU64,
+    pub(crate) batches_appended: AtomicU64,
+    pub(crate) records_fetched: AtomicU64,
+    pub(crate) bytes_fetched: AtomicU64,
+    pub(crate) segment_bytes: AtomicU64,
+    pub(crate) segment_syncs: AtomicU64,
+    /// Buffered batches that found no space in the log and wait for a
+    /// checkpoint instead.
+    pub(crate) batches_unlogged: AtomicU64,
+}
+
+/// Makes room at a limit. The engine's part, called from below through this.
+pub(crate) trait Relief: Send + Sync + std::fmt::Debug {
+    /// Asks the background for a checkpoint, or, where there is none, makes
+    /// one. Called without locks.
+    fn relieve(&self) -> Result<()>;
+
+    /// True if the log is so long that appends have to wait.
+    fn is_log_full(&self) -> bool;
+}
+
+/// Memory of all tails.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    used: AtomicU64,
+    pub(crate) limit: u64,
+    /// Told when memory or log was freed.
+    pub(crate) freed: Signal,
+    /// Told when a checkpoint should start.
+    pub(crate) pressure: Arc<Signal>,
+    asked: AtomicBool,
+}
+
+impl Memory {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self {
+            used: AtomicU64::new(0),
+            limit,
+            freed: Signal::default(),
+            pressure: Arc::default(),
+            asked: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Counts memory in; asks for a checkpoint at half of the limit.
+    pub(super) fn charge(&self, bytes: u64) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used >= self.limit / 2 && !self.asked.swap(true, Ordering::Relaxed) {
+            self.pressure.notify();
+        }
+    }
+
+    pub(super) fn release(&self, bytes: u64) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "released what was charged");
+        if bytes > 0 {
+            self.freed.notify();
+        }
+    }
+
+    /// True once after the half of the limit was reached.
+    pub(crate) fn take_pressure(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed) || self.used() >= self.limit / 2
+    }
+}
+
+/// Partitions that wait for some work.
+#[derive(Debug, Default)]
+pub(crate) struct Worklist(Mutex<Vec<Arc<Partition>>>);
+
+impl Worklist {
+    /// Adds a partition; true if it is the first.
+    pub(super) fn push(&self, partition: Arc<Partition>) -> bool {
+        let mut list = lock(&self.0);
+        list.push(partition);
+        list.len() == 1
+    }
+
+    pub(crate) fn take(&self) -> Vec<Arc<Partition>> {
+        std::mem::take(&mut lock(&self.0))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+}
+
+impl PartitionEnv {
+    /// The log, or why there is none.
+    pub(crate) fn wal(&self) -> Result<&Arc<Wal>> {
+        self.wal.get().ok_or_else(|| {
+            Error::new(
+                ErrorKind::ReadOnly,
+                "the store was opened read-only; open it without `read_only` to write",
+            )
+        })
+    }
+
+    /// All below is on stable storage.
+    pub(crate) fn durable(&self) -> Lsn {
+        // Without a log nothing is written: all that was recovered stays.
+        self.wal.get().map_or(Lsn::MAX, |wal| wal.durable())
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.wal.get().is_some_and(|wal| wal.poison().is_some())
+    }
+
+    /// Waits for room in memory and in the log. To be called without locks.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` at a limit if `on_limit` says so; what the log says.
+    pub(crate) fn admit(&self, on_limit: OnLimit) -> Result<()> {
+        let wal = self.wal()?;
+        wal.check_open()?;
+        let relief = self.relief.get();
+        loop {
+            let seen = self.memory.freed.seen();
+            let full = self.memory.used() >= self.memory.limit;
+            if !full && !relief.is_some_and(|relief| relief.is_log_full()) {
+                break;
+            }
+            if on_limit == OnLimit::Fail {
+                let what = if full { "`tail_bytes_max`" } else { "`wal_bytes_max`" };
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("the limit {what} is reached; retry when a checkpoint has made room"),
+                ));
+            }
+            wal.check_open()?;
+            let Some(relief) = relief else { break };
+            relief.relieve()?;
+            self.memory
+                .freed
+                .wait(seen, std::time::Duration::from_millis(100));
+        }
+        wal.admit(on_limit == OnLimit::Block)
+    }
+
+    /// The directory of a partition; made, with `create`, where there is none.
+    pub(super) fn partition_dir(&self, id: PartitionId, create: bool) -> Result<Arc<dyn Directory>> {
+        let topic = self.child(&self.topics, &id.topic.to_string(), "topics", create)?;
+        let parent = format!("topics/{}", id.topic);
+        self.child(&topic, &id.partition.to_string(), &parent, create)
+    }
+
+    fn child(
+        &self,
+        parent: &Arc<dyn Directory>,
+        name: &str,
+        path: &str,
+        create: bool,
+    ) -> Result<Arc<dyn Directory>> {
+        match parent.open_dir(name) {
+            Err(error) if create && error.kind() == std::io::ErrorKind::NotFound => {
+                parent
+                    .create_dir(name)
+                    .map_err(|error| Error::io(format!("create {path}/{name}"), error))?;
+                // Before anything below it is referred to.
+                parent
+                    .sync()
+                    .map_err(|error| Error::io(format!("sync {path}"), error))?;
+                parent.open_dir(name)
+            }
+            other => other,
+        }
+        .map_err(|error| Error::io(format!("open {path}/{name}"), error))
+    }
+
+    pub(super) fn segment_env(
+        &self,
+        id: PartitionId,
+        index_interval_bytes: u32,
+        create: bool,
+    ) -> Result<SegmentEnv> {
+        Ok(SegmentEnv {
+            dir: self.partition_dir(id, create)?,
+            store: self.store,
+            id,
+            index_interval_bytes,
+            writable: self.writable,
+        })
+    }
+}

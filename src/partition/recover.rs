@@ -1,0 +1,48 @@
+//! Recovery: batches from the log, back into the tail.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Partition;
+use super::tail::TailBatch;
+use crate::error::{Error, Result};
+use crate::format::batch;
+use crate::ids::Lsn;
+use crate::options::Durability;
+use crate::signal::lock;
+
+impl Partition {
+    /// Takes a batch that the log holds; nothing if a segment has it already.
+    /// True if it went to the tail.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the batch is not one of this partition, or does not follow
+    /// what is there.
+    pub(crate) fn replay(self: &Arc<Self>, bytes: &[u8], end: Lsn) -> Result<bool> {
+        let header = batch::split_first(bytes, self.seed).map_err(|error| {
+            Error::corrupt(format!("batch of partition {} in the log: {error}", self.id))
+        })?;
+        let mut state = lock(&self.state);
+        if state.deleted || header.end_offset() <= state.flushed {
+            return Ok(false);
+        }
+        if header.base_offset < state.flushed
+            || state.tail.end().is_some_and(|end| header.base_offset < end)
+        {
+            return Err(Error::corrupt(format!(
+                "batch at offset {} of partition {} in the log overlaps what is there up to {}",
+                header.base_offset, self.id, state.end
+            )));
+        }
+        let batch = TailBatch::new(Bytes::copy_from_slice(bytes), Durability::Durable, Some(end));
+        state.end = state.end.max(batch.end);
+        // What is in the log is not transient, and all before was.
+        state.transient_from = state.end;
+        let cost = state.tail.push(batch);
+        self.env.memory.charge(cost);
+        self.list_dirty(&mut state);
+        Ok(true)
+    }
+}

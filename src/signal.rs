@@ -1,0 +1,102 @@
+//! Waking somebody up: the one way in which threads and tasks wait for news.
+//!
+//! A [`Signal`] counts the news. Who waits remembers the count it has seen, so
+//! that news between looking and sleeping is never lost.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Takes a lock whose holder may have panicked.
+///
+/// State under our locks is changed only after everything that can fail, so
+/// it is whole even then; one panicking caller must not stop all others.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A count of news that can be waited on.
+#[derive(Default)]
+pub(crate) struct Signal {
+    count: AtomicU64,
+    sleepers: Mutex<Sleepers>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Sleepers {
+    threads: usize,
+    tasks: Vec<Waker>,
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signal({})", self.seen())
+    }
+}
+
+impl Signal {
+    /// News so far; to be read before looking at what the news are about.
+    pub(crate) fn seen(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Tells all who wait. Costs no system call if nobody does.
+    pub(crate) fn notify(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        // The lock orders this with a sleeper between its last look at the
+        // count and its sleep.
+        let mut sleepers = lock(&self.sleepers);
+        if sleepers.threads > 0 {
+            self.wake.notify_all();
+        }
+        let tasks = std::mem::take(&mut sleepers.tasks);
+        drop(sleepers);
+        tasks.into_iter().for_each(Waker::wake);
+    }
+
+    /// Sleeps until there are news since `seen`, at most `timeout`. True if
+    /// there are.
+    pub(crate) fn wait(&self, seen: u64, timeout: Duration) -> bool {
+        let mut sleepers = lock(&self.sleepers);
+        if self.seen() != seen {
+            return true;
+        }
+        sleepers.threads += 1;
+        let (mut sleepers, _) = self
+            .wake
+            .wait_timeout_while(sleepers, timeout, |_| self.seen() == seen)
+            .unwrap_or_else(PoisonError::into_inner);
+        sleepers.threads -= 1;
+        self.seen() != seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn news_before_the_sleep_are_not_lost() {
+        let signal = Signal::default();
+        let seen = signal.seen();
+        signal.notify();
+        assert!(signal.wait(seen, Duration::from_secs(3600)));
+        assert!(!signal.wait(signal.seen(), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_sleeping_thread_is_woken() {
+        let signal = Arc::new(Signal::default());
+        let seen = signal.seen();
+        let other = Arc::clone(&signal);
+        let thread = std::thread::Builder::new()
+            .spawn(move || other.wait(seen, Duration::from_secs(3600)))
+            .expect("a thread");
+        signal.notify();
+        assert!(thread.join().expect("no panic"));
+    }
+}

@@ -1,0 +1,229 @@
+//! The files of the log: made with zeros, used in order, used again.
+//!
+//! A file that is ready has a durable name and, where there was time, blocks
+//! that were written before: overwriting makes a sync cheaper than growing
+//! (docs/performance.md). What a power cut leaves at each step:
+//!
+//! * while a file is made or renamed: a file whose header is not of its name;
+//!   it is a spare, whatever else is in it;
+//! * while its first group is written: the same, or a header without frames.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use crate::error::{Error, Result};
+use crate::format::checksum::Seed;
+use crate::format::walfile::{WAL_HEADER_LEN, WalHeader};
+use crate::ids::{Lsn, StoreId, to_u64};
+use crate::io::{BLOCK_LEN, Directory, File, OpenMode};
+use crate::signal::lock;
+
+/// Bytes of zeros written at once when a file is prepared.
+const ZEROS_LEN: usize = 256 << 10;
+
+/// Name of the file with this sequence number.
+pub(crate) fn name(sequence: u64) -> String {
+    format!("{sequence:020}.wal")
+}
+
+/// The sequence number that a name says, if it is a name of ours.
+pub(crate) fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".wal")?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// What the files of the log have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct FilesEnv {
+    pub(crate) dir: Arc<dyn Directory>,
+    pub(crate) store: StoreId,
+    /// Size of a file.
+    pub(crate) file_bytes: u64,
+}
+
+/// A file that groups go to.
+#[derive(Debug)]
+pub(super) struct WalFile {
+    pub(super) file: Arc<dyn File>,
+    pub(super) sequence: u64,
+    /// LSN of the byte after the header block.
+    pub(super) base: Lsn,
+    pub(super) seed: Seed,
+    /// LSN at which the file is full.
+    limit: Lsn,
+}
+
+impl WalFile {
+    pub(super) fn new(env: &FilesEnv, spare: Spare, base: Lsn) -> Self {
+        Self {
+            file: spare.file,
+            sequence: spare.sequence,
+            base,
+            seed: Seed::wal(env.store, spare.sequence),
+            limit: base.saturating_add(env.file_bytes - to_u64(BLOCK_LEN)),
+        }
+    }
+
+    /// What messages call it.
+    pub(super) fn path(&self) -> String {
+        format!("wal/{}", name(self.sequence))
+    }
+
+    pub(super) fn limit(&self) -> Lsn {
+        self.limit
+    }
+
+    /// Where an LSN lies in the file.
+    pub(super) fn position(&self, lsn: Lsn) -> u64 {
+        to_u64(BLOCK_LEN) + lsn.since(self.base)
+    }
+
+    /// The block that makes the file live.
+    pub(super) fn header_block(&self, store: StoreId) -> Vec<u8> {
+        let header = WalHeader {
+            store,
+            sequence: self.sequence,
+            base: self.base,
+        };
+        let mut block = vec![0; BLOCK_LEN];
+        block
+            .get_mut(..WAL_HEADER_LEN)
+            .expect("a header fits a block")
+            .copy_from_slice(&header.encode());
+        block
+    }
+}
+
+/// A file that is ready to be used: its name is durable.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) file: Arc<dyn File>,
+    pub(super) sequence: u64,
+}
+
+/// Files that wait to be used, and the making of more.
+#[derive(Debug)]
+pub(super) struct Spares {
+    env: FilesEnv,
+    /// In the order in which they are used; taken without waiting for a file
+    /// that is being made.
+    ready: Mutex<VecDeque<Spare>>,
+    /// Sequence number of the next file; held while one is made.
+    making: Mutex<u64>,
+}
+
+impl Spares {
+    pub(super) fn new(env: FilesEnv, ready: VecDeque<Spare>, next_sequence: u64) -> Self {
+        Self {
+            env,
+            ready: Mutex::new(ready),
+            making: Mutex::new(next_sequence),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        lock(&self.ready).len()
+    }
+
+    /// The next file: a prepared one, or else one made on the spot, which
+    /// costs a sync.
+    pub(super) fn take(&self) -> Result<Spare> {
+        if let Some(spare) = lock(&self.ready).pop_front() {
+            return Ok(spare);
+        }
+        let mut next = lock(&self.making);
+        if let Some(spare) = lock(&self.ready).pop_front() {
+            return Ok(spare);
+        }
+        let spare = make(&self.env, *next, false)?;
+        *next += 1;
+        Ok(spare)
+    }
+
+    /// Makes one more, with blocks really written.
+    pub(super) fn prepare(&self) -> Result<()> {
+        let mut next = lock(&self.making);
+        let spare = make(&self.env, *next, true)?;
+        *next += 1;
+        lock(&self.ready).push_back(spare);
+        Ok(())
+    }
+
+    /// Takes back a file that is no longer needed; removes it if there are
+    /// enough.
+    pub(super) fn give_back(&self, file: &WalFile, keep: usize) -> Result<()> {
+        let mut next = lock(&self.making);
+        if self.count() >= keep {
+            let name = name(file.sequence);
+            return match self.env.dir.remove_file(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io(format!("remove wal/{name}"), error))
+                }
+                _ => Ok(()),
+            };
+        }
+        let spare = recycle(&self.env, file.sequence, Arc::clone(&file.file), *next)?;
+        *next += 1;
+        lock(&self.ready).push_back(spare);
+        Ok(())
+    }
+}
+
+/// Makes a file of zeros. With `prewrite`, every block is really written, so
+/// that later syncs have no allocation to record; without, only reserved.
+///
+/// # Errors
+///
+/// The operating system's; then there may be a file of that name that is no
+/// use, which the next attempt makes anew.
+pub(super) fn make(env: &FilesEnv, sequence: u64, prewrite: bool) -> Result<Spare> {
+    let name = name(sequence);
+    let attempt = |step: &str| format!("{step} wal/{name}");
+    let file = env
+        .dir
+        .open(&name, OpenMode::Create)
+        .map_err(|error| Error::io(attempt("create"), error))?;
+    file.set_len(0)
+        .map_err(|error| Error::io(attempt("empty"), error))?;
+    file.allocate(env.file_bytes)
+        .map_err(|error| Error::io(attempt("reserve space for"), error))?;
+    if prewrite {
+        zero(&*file, 0, env.file_bytes).map_err(|error| Error::io(attempt("prepare"), error))?;
+    }
+    // Before any group refers to it: its length and name.
+    file.sync_data()
+        .map_err(|error| Error::io(attempt("sync"), error))?;
+    env.dir
+        .sync()
+        .map_err(|error| Error::io("sync directory wal", error))?;
+    Ok(Spare { file, sequence })
+}
+
+/// Writes zeros from `from` to `to`.
+fn zero(file: &dyn File, from: u64, to: u64) -> std::io::Result<()> {
+    let zeros = vec![0; ZEROS_LEN];
+    let mut at = from;
+    while at < to {
+        let len = to_u64(ZEROS_LEN).min(to - at);
+        let part = zeros.get(..crate::ids::to_usize(len)).unwrap_or(&zeros);
+        file.write_all_at(part, at)?;
+        at += len;
+    }
+    Ok(())
+}
+
+/// Gives a file that is no longer needed the name of a later one.
+fn recycle(env: &FilesEnv, old: u64, file: Arc<dyn File>, new: u64) -> Result<Spare> {
+    let (old, name) = (name(old), name(new));
+    env.dir
+        .rename(&old, &name)
+        .map_err(|error| Error::io(format!("rename wal/{old} to wal/{name}"), error))?;
+    env.dir
+        .sync()
+        .map_err(|error| Error::io("sync directory wal", error))?;
+    Ok(Spare {
+        file,
+        sequence: new,
+    })
+}
