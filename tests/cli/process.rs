@@ -65,6 +65,19 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn lines_are_appended_although_nobody_reads_the_numbers() {
+    let store = Store::new();
+    let input = b"a line\n".repeat(10_000);
+    let path = store.temp.path().join("lines");
+    fs::write(&path, &input).unwrap();
+    let line = format!("produce --topic t --acks {}", path.display());
+    let mut child = store.command(&line).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(store.output("consume --topic t") == input);
+}
+
+#[test]
 fn an_output_that_is_full_is_a_failure() {
     let full = Path::new("/dev/full");
     if !full.exists() {

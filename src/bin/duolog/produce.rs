@@ -271,6 +271,8 @@ impl<'a> Producer<'a> {
         if self.lines.len() == 0 {
             return Ok(());
         }
+        // Only now: who waits for a batch writes it, and all that gathered
+        // behind it are written along.
         while self.in_flight.len() >= IN_FLIGHT_MAX {
             self.settle_first(signals::LOOK_EVERY)?;
         }
@@ -287,7 +289,6 @@ impl<'a> Producer<'a> {
             ticket,
             appended: self.appended,
         });
-        while self.settle_first(Duration::ZERO)? {}
         Ok(())
     }
 
@@ -301,11 +302,23 @@ impl<'a> Producer<'a> {
         }
         self.acknowledged = first.appended;
         self.in_flight.pop_front();
-        if let Some(out) = &mut self.acks {
-            out.text(&format!("{}\n", self.acknowledged))?;
-            out.flush()?;
-        }
+        self.print_acknowledged()?;
         Ok(true)
+    }
+
+    fn print_acknowledged(&mut self) -> Result<(), Failure> {
+        let Some(out) = &mut self.acks else {
+            return Ok(());
+        };
+        let text = format!("{}\n", self.acknowledged);
+        match out.text(&text).and_then(|()| out.flush()) {
+            // Who no longer reads the numbers still wants the lines appended.
+            Err(Failure::PipeClosed) => {
+                self.acks = None;
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Waits for everything in flight.
