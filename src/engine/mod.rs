@@ -88,7 +88,6 @@ struct Shared {
     options: Options,
     back_end: &'static str,
     identity: Identity,
-    root: Arc<dyn Directory>,
     snapshots: Arc<dyn Directory>,
     env: Arc<PartitionEnv>,
     catalog: RwLock<Catalog>,

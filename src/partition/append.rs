@@ -159,7 +159,7 @@ fn commit_sealed(
         // What gathered before has the lower offsets, and goes first.
         part.partition.seal_open(state, wal);
         let transient = how.durability == Durability::Transient;
-        part.partition.build(state, part.records, transient, now);
+        Partition::build(state, part.records, transient, now);
         batches.push(state.builder.seal(how.codec, part.partition.seed));
     }
     let handle = if how.durability == Durability::Transient {
@@ -228,7 +228,7 @@ impl Partition {
         }
         open.codec = how.codec;
         let offset = open.end;
-        let count = self.build(open, records, transient, now);
+        let count = Self::build(open, records, transient, now);
         open.end = open.end.saturating_add(u64::from(count));
         if open.builder.len() >= batch_max {
             self.seal_open(open, wal);
@@ -247,22 +247,16 @@ impl Partition {
     }
 
     /// Encodes `records` into the builder; their first offset is the next one.
-    fn build(
-        &self,
-        state: &mut State,
-        records: &[&Record<'_>],
-        transient: bool,
-        now: Timestamp,
-    ) -> u32 {
+    fn build(state: &mut State, records: &[&Record<'_>], transient: bool, now: Timestamp) -> u32 {
         if state.builder.is_empty() {
             let first = records.first().and_then(|record| record.time());
             state
                 .builder
                 .start(state.end, first.unwrap_or(now), transient);
         }
-        records
-            .iter()
-            .for_each(|record| state.builder.push(record, now));
+        for record in records {
+            state.builder.push(record, now);
+        }
         u32::try_from(records.len()).expect("bounded by BATCH_LEN_MAX")
     }
 

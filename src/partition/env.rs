@@ -201,13 +201,12 @@ impl PartitionEnv {
         id: PartitionId,
         create: bool,
     ) -> Result<Arc<dyn Directory>> {
-        let topic = self.child(&self.topics, &id.topic.to_string(), "topics", create)?;
+        let topic = Self::child(&self.topics, &id.topic.to_string(), "topics", create)?;
         let parent = format!("topics/{}", id.topic);
-        self.child(&topic, &id.partition.to_string(), &parent, create)
+        Self::child(&topic, &id.partition.to_string(), &parent, create)
     }
 
     fn child(
-        &self,
         parent: &Arc<dyn Directory>,
         name: &str,
         path: &str,

@@ -218,9 +218,9 @@ impl Partition {
         state.active_index = None;
         drop(state);
         drop(files);
-        bases
-            .iter()
-            .for_each(|base| self.env.readers.forget(self.id, *base));
+        for base in bases {
+            self.env.readers.forget(self.id, base);
+        }
         self.news.notify();
     }
 }

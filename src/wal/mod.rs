@@ -252,9 +252,9 @@ impl Wal {
         let before = group.buf.len();
         let previous = u32::try_from(previous).expect("a file has at most 1 GiB");
         let at = frame::start(&mut group.buf, lsn, previous, kind);
-        entries
-            .iter()
-            .for_each(|entry| entry.encode(&mut group.buf));
+        for entry in entries {
+            entry.encode(&mut group.buf);
+        }
         frame::finish(&mut group.buf, at);
         inner.last_frame = Some(lsn);
         inner.pending += group.buf.len() - before;

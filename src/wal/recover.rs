@@ -196,7 +196,7 @@ pub(crate) fn recover(
     let mut last = None;
     for (n, file) in live.iter().enumerate() {
         let stop = live.get(n + 1).map(|next| next.header.base);
-        let end = walk(file, Walk { from: at, stop }, replay)?;
+        let end = walk(file, &Walk { from: at, stop }, replay)?;
         frames += end.frames;
         if let Some(stop) = stop
             && padded(end.at) < stop
@@ -235,8 +235,7 @@ pub(crate) fn recover(
 
 /// The files must be there without a gap, from the snapshot's on.
 fn check_sequence(live: &[LiveFile], from: From) -> Result<()> {
-    let mut expected = from.sequence;
-    for file in live {
+    for (expected, file) in (from.sequence..).zip(live) {
         if file.header.sequence != expected {
             return Err(Error::corrupt(format!(
                 "wal/{} is missing or has lost its header (LSN range up to {}): later files of \
@@ -245,7 +244,6 @@ fn check_sequence(live: &[LiveFile], from: From) -> Result<()> {
                 file.header.base
             )));
         }
-        expected += 1;
     }
     let fits = |file: &LiveFile| file.header.base <= from.lsn;
     if live.first().is_some_and(fits) {
