@@ -175,12 +175,10 @@ impl Shared {
             ));
         }
         let saved = self.checkpoint_now();
-        // A spare now makes the next open fast.
-        let spare = wal.prepare_step();
         // The mark of an orderly end, even if the checkpoint failed: the log
         // has everything.
         wal.close()?;
-        saved.and(spare).map(|_| ())
+        saved.map(|_| ())
     }
 }
 

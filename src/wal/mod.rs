@@ -329,9 +329,19 @@ impl Wal {
             .try_for_each(|file| self.spares.give_back(file, self.options.spares_max))
     }
 
-    /// Makes a spare file if there is none ready. True if it did.
+    /// Makes a spare file if there is none ready and the present one is a
+    /// quarter full: a store that little is written to costs one file. True if
+    /// it did.
     pub(crate) fn prepare_step(&self) -> Result<bool> {
         if self.spares.count() > 0 || self.check_open().is_err() {
+            return Ok(false);
+        }
+        let (used, room) = {
+            let file = &lock(&self.inner).building.file;
+            let end = Lsn::new(self.end.load(Ordering::Relaxed));
+            (end.since(file.base), file.limit().since(file.base))
+        };
+        if used < room / 4 {
             return Ok(false);
         }
         self.spares.prepare().map(|()| true)

@@ -22,7 +22,11 @@ impl Scratch {
         let fail = |path: &Path, error| Failure::io(format!("make {}", path.display()), error);
         for n in 0..NAMES_MAX {
             let path = dir.join(format!("duolog-bench-{}-{n}", process::id()));
-            match DirBuilder::new().mode(0o700).create(&path) {
+            match DirBuilder::new()
+                .mode(0o700)
+                .recursive(n == 0)
+                .create(&path)
+            {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(fail(&path, error)),
