@@ -20,13 +20,12 @@ impl Scratch {
     /// Makes a new directory in `dir`.
     pub(super) fn new(dir: &Path) -> Result<Self, Failure> {
         let fail = |path: &Path, error| Failure::io(format!("make {}", path.display()), error);
+        let mut parents = DirBuilder::new();
+        parents.recursive(true).mode(0o700);
+        parents.create(dir).map_err(|error| fail(dir, error))?;
         for n in 0..NAMES_MAX {
             let path = dir.join(format!("duolog-bench-{}-{n}", process::id()));
-            match DirBuilder::new()
-                .mode(0o700)
-                .recursive(n == 0)
-                .create(&path)
-            {
+            match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(fail(&path, error)),
