@@ -2,6 +2,8 @@
 //!
 //! Run it with `cargo run --release --example quickstart`.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::time::Duration;
 
 use duolog::{AppendOptions, Durability, Engine, Fetch, Options, Record, Start, TopicOptions};

@@ -8,6 +8,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ids;
+pub mod inspect;
 pub mod io;
 mod options;
 mod partition;

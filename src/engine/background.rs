@@ -147,18 +147,11 @@ impl Shared {
 
     fn is_checkpoint_due(&self) -> bool {
         let memory = self.env.memory.take_pressure();
-        let log = self.log_bytes() >= self.options.wal_bytes_max / 4;
+        let log = self.env.log_bytes() >= self.options.wal_bytes_max / 4;
         let at = lock(&self.checkpoint).at;
         let since = self.options.clock.monotonic().saturating_sub(at);
-        let old = since >= self.options.checkpoint_interval && self.log_bytes() > 0;
+        let old = since >= self.options.checkpoint_interval && self.env.log_bytes() > 0;
         memory || log || old
-    }
-
-    /// Bytes of the log that no snapshot has.
-    pub(super) fn log_bytes(&self) -> u64 {
-        let snapshot = self.snapshot_lsn.load(Ordering::Acquire);
-        let wal = self.env.wal.get();
-        wal.map_or(0, |wal| wal.bytes_since(crate::ids::Lsn::new(snapshot)))
     }
 }
 
@@ -193,10 +186,5 @@ impl Relief for Helper {
                 "no room for the append: moving records to segments failed",
             )),
         }
-    }
-
-    fn is_log_full(&self) -> bool {
-        let shared = self.shared.upgrade();
-        shared.is_some_and(|shared| shared.log_bytes() >= shared.options.wal_bytes_max / 2)
     }
 }

@@ -17,7 +17,7 @@ use super::{Shared, create};
 use crate::error::{Error, Result};
 use crate::format::snapshot::Snapshot;
 use crate::ids::Lsn;
-use crate::partition::FlushUpTo;
+use crate::partition::{FlushUpTo, Partition};
 use crate::signal::lock;
 
 /// Snapshots that are kept: one, and one to fall back to.
@@ -27,7 +27,7 @@ impl Shared {
     /// Seals every batch under construction.
     pub(super) fn seal_all(&self) -> Result<()> {
         let open = self.env.open.take();
-        open.iter().try_for_each(|partition| partition.seal_step())
+        open.iter().try_for_each(Partition::seal_step)
     }
 
     /// Makes a checkpoint, if anything changed. True if it did.
@@ -44,7 +44,7 @@ impl Shared {
         }
         let snapshot = self.fill(snapshot);
         create::write_snapshot(&*self.snapshots, &snapshot, self.env.store)?;
-        self.snapshot_lsn.store(lsn.get(), Ordering::Release);
+        self.env.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
         state.snapshots.push_back(lsn);
         while state.snapshots.len() > SNAPSHOTS_KEPT {
             if let Some(old) = state.snapshots.pop_front() {

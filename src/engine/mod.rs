@@ -88,7 +88,6 @@ struct Shared {
     options: Options,
     back_end: &'static str,
     identity: Identity,
-    root: Arc<dyn Directory>,
     snapshots: Arc<dyn Directory>,
     env: Arc<PartitionEnv>,
     catalog: RwLock<Catalog>,
@@ -96,8 +95,6 @@ struct Shared {
     /// checkpoint while it takes stock: what it sees is what the log says.
     admin: Mutex<()>,
     checkpoint: Mutex<CheckpointState>,
-    /// LSN of the newest snapshot.
-    snapshot_lsn: AtomicU64,
     /// Dead files that are not removed yet.
     garbage: Mutex<Vec<Garbage>>,
     guard: Mutex<TimeGuard>,
@@ -178,12 +175,10 @@ impl Shared {
             ));
         }
         let saved = self.checkpoint_now();
-        // A spare now makes the next open fast.
-        let spare = wal.prepare_step();
         // The mark of an orderly end, even if the checkpoint failed: the log
         // has everything.
         wal.close()?;
-        saved.and(spare).map(|_| ())
+        saved.map(|_| ())
     }
 }
 

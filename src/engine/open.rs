@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::background::{Helper, Threads};
@@ -83,7 +83,7 @@ impl Engine {
                 ));
             }
         };
-        let shared = assemble(&*file_system, path, options, root, guard, identity)?;
+        let shared = assemble(&*file_system, path, options, &*root, guard, identity)?;
         Ok(Self {
             owner: Arc::new(Owner { shared }),
         })
@@ -142,7 +142,7 @@ fn assemble(
     file_system: &dyn FileSystem,
     path: &Path,
     options: Options,
-    root: Arc<dyn Directory>,
+    root: &dyn Directory,
     guard: Option<LockGuard>,
     identity: Identity,
 ) -> Result<Arc<Shared>> {
@@ -151,21 +151,10 @@ fn assemble(
             .map_err(|error| Error::io(format!("open {}", path.join(name).display()), error))
     };
     let (snapshots, wal_dir, topics) = (child("snapshot")?, child("wal")?, child("topics")?);
-    let env = Arc::new(PartitionEnv {
-        store: identity.store,
-        clock: Arc::clone(&options.clock),
-        topics,
-        read_mode: options.read_mode,
-        writable: !options.read_only,
-        wal: OnceLock::new(),
-        memory: Memory::new(options.tail_bytes_max),
-        open: Worklist::default(),
-        dirty: Worklist::default(),
-        readers: Readers::new(to_usize(u64::from(options.segments_open_max))),
-        relief: OnceLock::new(),
-        counters: Counters::default(),
-    });
+    let env = Arc::new(partition_env(&options, &identity, topics));
     let mut loaded = load_snapshot(&*snapshots, identity)?;
+    env.snapshot_lsn
+        .store(loaded.snapshot.lsn.get(), Ordering::Relaxed);
     let mut state = Replayer::new(&env, &mut loaded.snapshot)?;
     let files = FilesEnv {
         dir: wal_dir,
@@ -193,7 +182,6 @@ fn assemble(
         path: path.to_owned(),
         back_end: file_system.name(),
         identity,
-        root,
         snapshots,
         env,
         catalog: RwLock::new(catalog),
@@ -203,7 +191,6 @@ fn assemble(
             at: now,
             retention_at: now,
         }),
-        snapshot_lsn: AtomicU64::new(loaded.snapshot.lsn.get()),
         garbage: Mutex::new(garbage),
         guard: Mutex::new(TimeGuard::new(
             loaded.snapshot.trusted_time,
@@ -220,6 +207,30 @@ fn assemble(
     });
     start_background(&shared)?;
     Ok(shared)
+}
+
+fn partition_env(
+    options: &Options,
+    identity: &Identity,
+    topics: Arc<dyn Directory>,
+) -> PartitionEnv {
+    PartitionEnv {
+        store: identity.store,
+        clock: Arc::clone(&options.clock),
+        topics,
+        read_mode: options.read_mode,
+        writable: !options.read_only,
+        wal: OnceLock::new(),
+        memory: Memory::new(options.tail_bytes_max),
+        open: Worklist::default(),
+        dirty: Worklist::default(),
+        readers: Readers::new(to_usize(u64::from(options.segments_open_max))),
+        relief: OnceLock::new(),
+        snapshot_lsn: AtomicU64::new(0),
+        // The other half is for the older of the two snapshots that are kept.
+        log_bytes_max: options.wal_bytes_max / 2,
+        counters: Counters::default(),
+    }
 }
 
 fn start_background(shared: &Arc<Shared>) -> Result<()> {

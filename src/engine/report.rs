@@ -130,7 +130,7 @@ impl Engine {
             stats.wal_groups = read(&wal.counters.groups);
             stats.wal_syncs = read(&wal.counters.syncs);
             stats.wal_bytes = read(&wal.counters.bytes);
-            stats.wal_live_bytes = shared.log_bytes();
+            stats.wal_live_bytes = shared.env.log_bytes();
         }
         stats
     }

@@ -7,9 +7,9 @@ use super::{Engine, Reader, Ticket};
 use crate::error::{Error, Result};
 use crate::format::Record;
 use crate::ids::{Offset, TopicId, to_u64};
-use crate::options::{AppendOptions, Durability, TopicOptions};
+use crate::options::{AppendOptions, TopicOptions};
 use crate::partition::{
-    Accepted, Appended, How, Part, Partition, PartitionInfo, Start, commit_together,
+    Accepted, Appended, How, Part, Partition, PartitionInfo, Start, commit_one, commit_together,
 };
 
 /// A topic: a named collection of partitions. Cheap to clone; keeps the store
@@ -86,15 +86,18 @@ impl Topic {
         };
         let part = Part {
             partition: self.state.partition(number)?,
+            options: &topic,
             records: &[record],
         };
         if record.key_bytes().is_none() {
             self.state.count_sticky(to_u64(record.payload_len()));
         }
-        let accepted = self.accept(&[part], options, &topic, false)?;
-        let appended = accepted.appended.first().copied();
-        self.wait(&accepted)?;
-        appended.ok_or_else(|| Error::invalid("an append needs at least one record"))
+        let how = self.how(options, &topic, false)?;
+        let (appended, handle) = commit_one(&part, how)?;
+        if let Some(handle) = handle {
+            handle.wait(self.engine.shared().env.wal()?)?;
+        }
+        Ok(appended)
     }
 
     /// Appends records in one commit, all or nothing, and waits for what
@@ -164,9 +167,10 @@ impl Topic {
             }
             let part = Part {
                 partition: self.state.partition(number)?,
+                options: &topic,
                 records: &refs,
             };
-            return self.accept(&[part], options, &topic, detached);
+            return commit_together(&[part], self.how(options, &topic, detached)?);
         }
         self.accept_routed(records, options, &topic, detached)
     }
@@ -192,20 +196,16 @@ impl Topic {
             let number = run.first().map_or(0, |(number, _)| *number);
             parts.push(Part {
                 partition: self.state.partition(number)?,
+                options: topic,
                 records: refs.get(at..at + run.len()).unwrap_or_default(),
             });
             at += run.len();
         }
-        self.accept(&parts, options, topic, detached)
+        commit_together(&parts, self.how(options, topic, detached)?)
     }
 
-    fn accept(
-        &self,
-        parts: &[Part<'_, '_>],
-        options: &AppendOptions,
-        topic: &TopicOptions,
-        detached: bool,
-    ) -> Result<Accepted> {
+    /// Fills in the defaults, and waits for room.
+    fn how(&self, options: &AppendOptions, topic: &TopicOptions, detached: bool) -> Result<How> {
         let shared = self.engine.shared();
         shared.check_open()?;
         let how = How {
@@ -217,11 +217,7 @@ impl Topic {
         shared
             .env
             .admit(options.on_limit.unwrap_or(shared.options.on_limit))?;
-        debug_assert!(
-            how.durability <= Durability::Durable,
-            "the strongest there is"
-        );
-        commit_together(parts, how)
+        Ok(how)
     }
 
     fn wait(&self, accepted: &Accepted) -> Result<()> {

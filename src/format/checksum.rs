@@ -74,20 +74,6 @@ impl Seed {
     }
 }
 
-/// A checksum that grows with what is written.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Running(Hasher);
-
-impl Running {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(crate) fn value(&self) -> u32 {
-        self.0.clone().finalize()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

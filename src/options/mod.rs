@@ -18,7 +18,7 @@ pub use engine::{Background, Options, ReadMode, SyncPolicy};
 pub use topic::{Retention, TopicOptions};
 
 /// Checks that `value` of the option `name` lies in `range`.
-fn check_range<T: PartialOrd + Display>(
+fn check_range<T: PartialOrd + Display + Copy>(
     name: &str,
     value: T,
     range: &RangeInclusive<T>,

@@ -8,7 +8,7 @@ use super::tail::TailBatch;
 use super::{Partition, State, record_time};
 use crate::error::{Error, Result};
 use crate::format::batch::BATCH_HEADER_LEN;
-use crate::format::entry::Entry;
+use crate::format::entry::{APPEND_ENTRY_LEN, Entry};
 use crate::format::{BATCH_LEN_MAX, HEADERS_MAX, Record};
 use crate::ids::{Offset, Timestamp, to_u64, to_usize};
 use crate::options::{Codec, Durability, TopicOptions};
@@ -32,6 +32,7 @@ pub struct Appended {
 #[derive(Debug)]
 pub(crate) struct Part<'a, 'r> {
     pub(crate) partition: Arc<Partition>,
+    pub(crate) options: &'a TopicOptions,
     pub(crate) records: &'a [&'a Record<'r>],
 }
 
@@ -77,27 +78,42 @@ pub(crate) fn check_record(record: &Record<'_>, options: &TopicOptions) -> Resul
 /// Invariant of the caller: `parts` is sorted by partition, without repeats,
 /// and no part is empty; there was room ([`super::PartitionEnv::admit`]).
 pub(crate) fn commit_together(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
-    let lens = check_parts(parts)?;
-    match parts {
-        [part] if how.durability != Durability::Durable => {
-            let len = lens.first().copied().unwrap_or_default();
-            let appended = part.partition.gather(part.records, len, how)?;
-            Ok(Accepted {
-                appended: vec![appended],
-                handle: None,
-            })
-        }
-        _ => commit_sealed(parts, how),
+    if let [part] = parts {
+        let (appended, handle) = commit_one(part, how)?;
+        return Ok(Accepted {
+            appended: vec![appended],
+            handle,
+        });
     }
+    check_commit(parts)?;
+    let (appended, handle) = commit_sealed(parts, how)?;
+    Ok(Accepted { appended, handle })
 }
 
-fn check_parts(parts: &[Part<'_, '_>]) -> Result<Vec<usize>> {
-    let mut lens = Vec::with_capacity(parts.len());
+/// Appends to one partition.
+pub(crate) fn commit_one(
+    part: &Part<'_, '_>,
+    how: How,
+) -> Result<(Appended, Option<CommitHandle>)> {
+    let parts = std::slice::from_ref(part);
+    let len = check_commit(parts)?;
+    if how.durability != Durability::Durable {
+        let appended = part.partition.gather(part, len, how)?;
+        return Ok((appended, None));
+    }
+    let (appended, handle) = commit_sealed(parts, how)?;
+    let first = appended.first().copied();
+    Ok((first.expect("one part has one answer"), handle))
+}
+
+/// Checks the limits of records, batches and the commit; returns an upper
+/// bound of its bytes.
+fn check_commit(parts: &[Part<'_, '_>]) -> Result<usize> {
+    let mut total = 0;
     for part in parts {
-        let options = part.partition.options();
         let mut len = BATCH_HEADER_LEN;
         for record in part.records {
-            len += check_record(record, &options)?;
+            len += check_record(record, part.options)?;
         }
         if len > BATCH_LEN_MAX {
             return Err(Error::invalid(format!(
@@ -106,23 +122,26 @@ fn check_parts(parts: &[Part<'_, '_>]) -> Result<Vec<usize>> {
                 part.partition.id.partition
             )));
         }
-        lens.push(len);
+        total += len + APPEND_ENTRY_LEN;
     }
-    let total: usize = lens.iter().sum();
-    if let Some(part) = parts.first() {
-        let limit = part.partition.env.wal()?.commit_bytes_max();
-        if to_u64(total) > limit {
-            return Err(Error::invalid(format!(
-                "append of up to {total} bytes is over the limit of {limit} for one commit \
-                 (a quarter of `wal_file_bytes`); split it, or open the store with larger files"
-            )));
-        }
+    let Some(first) = parts.first() else {
+        return Err(Error::invalid("an append needs at least one record"));
+    };
+    let limit = first.partition.env.wal()?.commit_bytes_max();
+    if to_u64(total) > limit {
+        return Err(Error::invalid(format!(
+            "append of up to {total} bytes is over the limit of {limit} for one commit \
+             (a quarter of `wal_file_bytes`); split it, or open the store with larger files"
+        )));
     }
-    Ok(lens)
+    Ok(total)
 }
 
 /// A batch of its own for each part, in one frame.
-fn commit_sealed(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
+fn commit_sealed(
+    parts: &[Part<'_, '_>],
+    how: How,
+) -> Result<(Vec<Appended>, Option<CommitHandle>)> {
     let Some(first) = parts.first() else {
         return Err(Error::invalid("an append needs at least one record"));
     };
@@ -140,7 +159,7 @@ fn commit_sealed(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
         // What gathered before has the lower offsets, and goes first.
         part.partition.seal_open(state, wal);
         let transient = how.durability == Durability::Transient;
-        part.partition.build(state, part.records, transient, now);
+        Partition::build(state, part.records, transient, now);
         batches.push(state.builder.seal(how.codec, part.partition.seed));
     }
     let handle = if how.durability == Durability::Transient {
@@ -178,10 +197,7 @@ fn commit_sealed(parts: &[Part<'_, '_>], how: How) -> Result<Accepted> {
             part.partition.news.notify();
         }
     }
-    Ok(Accepted {
-        appended,
-        handle: handle.filter(|_| durable),
-    })
+    Ok((appended, handle.filter(|_| durable)))
 }
 
 impl Partition {
@@ -195,12 +211,13 @@ impl Partition {
     }
 
     /// Appends to the batch under construction: no system call, no wait.
-    fn gather(self: &Arc<Self>, records: &[&Record<'_>], len: usize, how: How) -> Result<Appended> {
+    fn gather(self: &Arc<Self>, part: &Part<'_, '_>, len: usize, how: How) -> Result<Appended> {
+        let records = part.records;
         let wal = self.env.wal()?;
         wal.check_open()?;
         let now = record_time(&self.env);
         let transient = how.durability == Durability::Transient;
-        let batch_max = to_usize(u64::from(self.options().batch_bytes_max));
+        let batch_max = to_usize(u64::from(part.options.batch_bytes_max));
         let mut state = self.open_state()?;
         let open = &mut *state;
         let fits = open.builder.is_transient() == transient
@@ -211,7 +228,7 @@ impl Partition {
         }
         open.codec = how.codec;
         let offset = open.end;
-        let count = self.build(open, records, transient, now);
+        let count = Self::build(open, records, transient, now);
         open.end = open.end.saturating_add(u64::from(count));
         if open.builder.len() >= batch_max {
             self.seal_open(open, wal);
@@ -230,22 +247,16 @@ impl Partition {
     }
 
     /// Encodes `records` into the builder; their first offset is the next one.
-    fn build(
-        &self,
-        state: &mut State,
-        records: &[&Record<'_>],
-        transient: bool,
-        now: Timestamp,
-    ) -> u32 {
+    fn build(state: &mut State, records: &[&Record<'_>], transient: bool, now: Timestamp) -> u32 {
         if state.builder.is_empty() {
             let first = records.first().and_then(|record| record.time());
             state
                 .builder
                 .start(state.end, first.unwrap_or(now), transient);
         }
-        records
-            .iter()
-            .for_each(|record| state.builder.push(record, now));
+        for record in records {
+            state.builder.push(record, now);
+        }
         u32::try_from(records.len()).expect("bounded by BATCH_LEN_MAX")
     }
 

@@ -32,6 +32,10 @@ pub(crate) struct PartitionEnv {
     pub(crate) dirty: Worklist,
     pub(crate) readers: Readers,
     pub(crate) relief: OnceLock<Box<dyn Relief>>,
+    /// LSN of the newest snapshot.
+    pub(crate) snapshot_lsn: AtomicU64,
+    /// Bytes of the log after the newest snapshot at which appends wait.
+    pub(crate) log_bytes_max: u64,
     pub(crate) counters: Counters,
 }
 
@@ -55,9 +59,6 @@ pub(crate) trait Relief: Send + Sync + std::fmt::Debug {
     /// Asks the background for a checkpoint, or, where there is none, makes
     /// one. Called without locks.
     fn relieve(&self) -> Result<()>;
-
-    /// True if the log is so long that appends have to wait.
-    fn is_log_full(&self) -> bool;
 }
 
 /// Memory of all tails.
@@ -147,6 +148,12 @@ impl PartitionEnv {
         self.wal.get().map_or(Lsn::MAX, |wal| wal.durable())
     }
 
+    /// Bytes of the log that no snapshot has.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let snapshot = Lsn::new(self.snapshot_lsn.load(Ordering::Relaxed));
+        self.wal.get().map_or(0, |wal| wal.bytes_since(snapshot))
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.wal.get().is_some_and(|wal| wal.poison().is_some())
     }
@@ -159,11 +166,10 @@ impl PartitionEnv {
     pub(crate) fn admit(&self, on_limit: OnLimit) -> Result<()> {
         let wal = self.wal()?;
         wal.check_open()?;
-        let relief = self.relief.get();
-        loop {
+        while self.memory.used() >= self.memory.limit || self.log_bytes() >= self.log_bytes_max {
             let seen = self.memory.freed.seen();
             let full = self.memory.used() >= self.memory.limit;
-            if !full && !relief.is_some_and(|relief| relief.is_log_full()) {
+            if !full && self.log_bytes() < self.log_bytes_max {
                 break;
             }
             if on_limit == OnLimit::Fail {
@@ -178,7 +184,9 @@ impl PartitionEnv {
                 ));
             }
             wal.check_open()?;
-            let Some(relief) = relief else { break };
+            let Some(relief) = self.relief.get() else {
+                break;
+            };
             relief.relieve()?;
             self.memory
                 .freed
@@ -193,13 +201,12 @@ impl PartitionEnv {
         id: PartitionId,
         create: bool,
     ) -> Result<Arc<dyn Directory>> {
-        let topic = self.child(&self.topics, &id.topic.to_string(), "topics", create)?;
+        let topic = Self::child(&self.topics, &id.topic.to_string(), "topics", create)?;
         let parent = format!("topics/{}", id.topic);
-        self.child(&topic, &id.partition.to_string(), &parent, create)
+        Self::child(&topic, &id.partition.to_string(), &parent, create)
     }
 
     fn child(
-        &self,
         parent: &Arc<dyn Directory>,
         name: &str,
         path: &str,

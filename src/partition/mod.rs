@@ -36,7 +36,7 @@ mod tail;
 mod trim;
 
 pub use append::Appended;
-pub(crate) use append::{Accepted, How, Part, commit_together};
+pub(crate) use append::{Accepted, How, Part, commit_one, commit_together};
 pub(crate) use cache::Readers;
 pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist};
 pub use fetch::{Fetch, Fetched, StoredRecord};
@@ -218,9 +218,9 @@ impl Partition {
         state.active_index = None;
         drop(state);
         drop(files);
-        bases
-            .iter()
-            .for_each(|base| self.env.readers.forget(self.id, *base));
+        for base in bases {
+            self.env.readers.forget(self.id, base);
+        }
         self.news.notify();
     }
 }

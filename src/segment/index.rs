@@ -193,10 +193,15 @@ impl SealedIndex {
         &self.bytes
     }
 
-    pub(super) fn entry(&self, number: usize) -> Result<IndexEntry, DecodeError> {
+    fn entry(&self, number: usize) -> Result<IndexEntry, DecodeError> {
         let at = file_len(number);
         let bytes = self.bytes.get(at..at + INDEX_ENTRY_LEN).unwrap_or_default();
         IndexEntry::decode(bytes, self.seed, to_u64(number))
+    }
+
+    /// All entries, in order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = IndexEntry> {
+        (0..self.count).filter_map(|number| self.entry(number).ok())
     }
 
     /// What tells whether entries are missing; `None` without entries.

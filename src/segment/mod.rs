@@ -41,7 +41,6 @@ mod writer;
 pub(crate) use crate::format::snapshot::SegmentMeta;
 pub(crate) use index::ActiveIndex;
 pub(crate) use reader::SegmentReader;
-pub(crate) use scan::Scan;
 pub(crate) use writer::SegmentWriter;
 
 /// Where the batches of every segment start.

@@ -119,13 +119,11 @@ impl SegmentReader {
     fn load_index(&mut self, mode: ReadMode) -> Result<()> {
         let path = self.env.path(&index_name(self.meta.base));
         let why = match self.open_index(mode) {
-            Ok(index) => match self.missing_entries(&index) {
-                false => {
-                    self.index = Some(index);
-                    return Ok(());
-                }
-                true => "its last entries are missing".to_owned(),
-            },
+            Ok(index) if !self.missing_entries(&index) => {
+                self.index = Some(index);
+                return Ok(());
+            }
+            Ok(_) => "its last entries are missing".to_owned(),
             Err(why) => why,
         };
         let extent = Extent::of(&self.meta);
@@ -201,9 +199,8 @@ impl SegmentReader {
             match scan.next_raw() {
                 Ok(Some((at, ..))) if at.get().saturating_sub(last) >= step => return true,
                 Ok(Some(_)) => {}
-                Ok(None) => return false,
                 // Damage of the log is for those to hear who read there.
-                Err(_) => return false,
+                Ok(None) | Err(_) => return false,
             }
         }
     }
@@ -334,6 +331,16 @@ impl SegmentReader {
         let extent = Extent::of(&self.meta);
         self.source.advise(place.position.get(), extent.data_end);
         Scan::new(&self.env, &self.source, extent, place, PIECE_LEN_MAX)
+    }
+
+    /// What the index of a sealed segment says: batches, and the latest event
+    /// before each.
+    pub(crate) fn index_entries(&self) -> impl Iterator<Item = (Place, Timestamp)> {
+        let entries = self.index.iter().flat_map(SealedIndex::entries);
+        entries.map(|entry| {
+            let place = index::place(self.meta.base, &entry);
+            (place, entry.max_timestamp_before)
+        })
     }
 
     /// Hands batches to `take` until it says to stop, or the data ends.

@@ -230,7 +230,7 @@ fn a_full_segment_says_so() {
     assert!(!writer.is_full(100, 1000, Offset::new(20)), "empty");
     assert!(writer.is_full(100, 1000, Offset::new(11 + (1 << 32))));
     writer.append(&[bench.batch(10, 3)]).unwrap();
-    let at = writer.data_end();
+    let at = writer.meta().bytes;
     assert!(!writer.is_full(at + 100, 100, Offset::new(20)));
     assert!(writer.is_full(at + 100, 101, Offset::new(20)));
     assert!(writer.is_full(u64::MAX, (1 << 32) - at, Offset::new(20)));
@@ -278,5 +278,5 @@ fn a_segment_begun_by_an_interrupted_checkpoint_is_begun_anew() {
     let meta = SegmentWriter::reopen(bench.env.clone(), &writer.meta()).unwrap();
     assert_eq!(meta.meta(), writer.meta());
     let len = to_u64(bench.disk.read_file(Bench::log(0)).len());
-    assert_eq!(len, writer.data_end());
+    assert_eq!(len, writer.meta().bytes);
 }

@@ -297,14 +297,13 @@ impl SegmentWriter {
             .map_err(|error| Error::io(attempt("open"), error))?;
         let seed = self.env.seed();
         let mut bytes = BytesMut::new();
-        let (from, at) = match self.saved {
-            Some(saved) => (saved, to_u64(index::file_len(saved))),
-            None => {
-                file.set_len(0)
-                    .map_err(|error| Error::io(attempt("empty"), error))?;
-                bytes = encode_header(base, seed);
-                (0, 0)
-            }
+        let (from, at) = if let Some(saved) = self.saved {
+            (saved, to_u64(index::file_len(saved)))
+        } else {
+            file.set_len(0)
+                .map_err(|error| Error::io(attempt("empty"), error))?;
+            bytes = encode_header(base, seed);
+            (0, 0)
         };
         let count = self.index.with(|entries| {
             let new = entries.get(from..).unwrap_or_default();
@@ -322,11 +321,6 @@ impl SegmentWriter {
     /// What is in the segment. Durable after [`Self::sync`] or [`Self::seal`].
     pub(crate) fn meta(&self) -> SegmentMeta {
         self.meta
-    }
-
-    /// Byte at which the next batch goes.
-    pub(crate) fn data_end(&self) -> u64 {
-        self.meta.bytes
     }
 
     /// True if a batch of `next_len` bytes that ends at offset `next_end`
@@ -384,11 +378,14 @@ pub(super) fn check_length(env: &SegmentEnv, meta: &SegmentMeta, log: &dyn File)
     Ok(len)
 }
 
-/// The good entries of the index file, the file if there is one, its length.
+/// An index file and its length.
+type IndexFile = (Arc<dyn File>, u64);
+
+/// The good entries of the index file, and the file if there is one.
 fn load_index(
     env: &SegmentEnv,
     meta: &SegmentMeta,
-) -> Result<(Vec<IndexEntry>, Option<(Arc<dyn File>, u64)>)> {
+) -> Result<(Vec<IndexEntry>, Option<IndexFile>)> {
     let name = index_name(meta.base);
     let path = env.path(&name);
     let file = match env.dir.open(&name, OpenMode::Write) {

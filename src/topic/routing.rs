@@ -13,8 +13,9 @@ fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
     // Lengths beyond 32 bits wrap, as they do there.
-    let [a, b, c, d, ..] = data.len().to_le_bytes();
-    let mut hash = SEED ^ u32::from_le_bytes([a, b, c, d]);
+    let bytes = data.len().to_le_bytes();
+    let (len, _) = bytes.split_first_chunk().expect("a usize has 8 bytes");
+    let mut hash = SEED ^ u32::from_le_bytes(*len);
     let (words, rest) = data.as_chunks::<4>();
     for word in words {
         let mut k = u32::from_le_bytes(*word).wrapping_mul(M);

@@ -28,6 +28,7 @@ impl Wal {
             return;
         };
         inner.pending -= group.buf.len();
+        self.pending.store(inner.pending, Ordering::Relaxed);
         inner.in_flight = Some(Arc::clone(&group.state));
         let unsynced = inner.unsynced;
         let due = match self.options.sync_policy {
@@ -162,6 +163,7 @@ impl Wal {
         states.extend(inner.ready.drain(..).map(|group| group.state));
         states.push(Arc::clone(&inner.building.state));
         inner.pending = 0;
+        self.pending.store(0, Ordering::Relaxed);
         // `leading` stays true: nobody may write again.
         drop(inner);
         self.room.notify_all();

@@ -14,7 +14,7 @@
 //! bytes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -72,6 +72,9 @@ pub(crate) struct Wal {
     options: WalOptions,
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
+    /// `Inner::pending` and the end of the log, to look at without the lock.
+    pending: AtomicUsize,
+    end: AtomicU64,
     /// Told when the leader has taken a group: there may be room.
     room: Condvar,
     spares: Spares,
@@ -173,6 +176,9 @@ impl Wal {
     /// `Busy` if there is no room and `block` is false; `Poisoned`.
     pub(crate) fn admit(&self, block: bool) -> Result<()> {
         let limit = 4 * self.options.group_bytes_max;
+        if self.pending.load(Ordering::Relaxed) < limit {
+            return Ok(());
+        }
         let mut inner = lock(&self.inner);
         while inner.pending >= limit {
             self.check_open()?;
@@ -246,12 +252,14 @@ impl Wal {
         let before = group.buf.len();
         let previous = u32::try_from(previous).expect("a file has at most 1 GiB");
         let at = frame::start(&mut group.buf, lsn, previous, kind);
-        entries
-            .iter()
-            .for_each(|entry| entry.encode(&mut group.buf));
+        for entry in entries {
+            entry.encode(&mut group.buf);
+        }
         frame::finish(&mut group.buf, at);
         inner.last_frame = Some(lsn);
         inner.pending += group.buf.len() - before;
+        self.pending.store(inner.pending, Ordering::Relaxed);
+        self.end.store(group.end().get(), Ordering::Relaxed);
         group.sync |= ask.sync;
         group.detached |= ask.detached;
         group.observers.extend(ask.observers);
@@ -289,7 +297,7 @@ impl Wal {
 
     /// Bytes of the log from `lsn` to its end.
     pub(crate) fn bytes_since(&self, lsn: Lsn) -> u64 {
-        lock(&self.inner).building.end().since(lsn)
+        Lsn::new(self.end.load(Ordering::Relaxed)).since(lsn)
     }
 
     /// True if something waits to be written that nobody waits for.
@@ -305,7 +313,7 @@ impl Wal {
 
     /// True if so much waits to be written that lingering makes no sense.
     pub(crate) fn is_pressed(&self) -> bool {
-        lock(&self.inner).pending >= self.options.group_bytes_max
+        self.pending.load(Ordering::Relaxed) >= self.options.group_bytes_max
     }
 
     /// Gives up the files that lie wholly below `lsn`.
@@ -321,9 +329,19 @@ impl Wal {
             .try_for_each(|file| self.spares.give_back(file, self.options.spares_max))
     }
 
-    /// Makes a spare file if there is none ready. True if it did.
+    /// Makes a spare file if there is none ready and the present one is a
+    /// quarter full: a store that little is written to costs one file. True if
+    /// it did.
     pub(crate) fn prepare_step(&self) -> Result<bool> {
         if self.spares.count() > 0 || self.check_open().is_err() {
+            return Ok(false);
+        }
+        let (used, room) = {
+            let file = &lock(&self.inner).building.file;
+            let end = Lsn::new(self.end.load(Ordering::Relaxed));
+            (end.since(file.base), file.limit().since(file.base))
+        };
+        if used < room / 4 {
             return Ok(false);
         }
         self.spares.prepare().map(|()| true)

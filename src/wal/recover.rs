@@ -11,7 +11,7 @@
 //! file counts, from then on the new one does. docs/format.md section 7.3.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -196,10 +196,10 @@ pub(crate) fn recover(
     let mut last = None;
     for (n, file) in live.iter().enumerate() {
         let stop = live.get(n + 1).map(|next| next.header.base);
-        let end = walk(file, Walk { from: at, stop }, replay)?;
+        let end = walk(file, &Walk { from: at, stop }, replay)?;
         frames += end.frames;
         if let Some(stop) = stop
-            && end.at < stop
+            && padded(end.at) < stop
         {
             return Err(damage(file, &end, stop, "a later file starts after it"));
         }
@@ -235,8 +235,7 @@ pub(crate) fn recover(
 
 /// The files must be there without a gap, from the snapshot's on.
 fn check_sequence(live: &[LiveFile], from: From) -> Result<()> {
-    let mut expected = from.sequence;
-    for file in live {
+    for (expected, file) in (from.sequence..).zip(live) {
         if file.header.sequence != expected {
             return Err(Error::corrupt(format!(
                 "wal/{} is missing or has lost its header (LSN range up to {}): later files of \
@@ -245,7 +244,6 @@ fn check_sequence(live: &[LiveFile], from: From) -> Result<()> {
                 file.header.base
             )));
         }
-        expected += 1;
     }
     let fits = |file: &LiveFile| file.header.base <= from.lsn;
     if live.first().is_some_and(fits) {
@@ -467,6 +465,8 @@ impl Wal {
                 in_flight: None,
                 buffer: Some(bytes::BytesMut::with_capacity(capacity.min(64 << 10))),
             }),
+            pending: AtomicUsize::new(0),
+            end: AtomicU64::new(end.get()),
             room: Condvar::new(),
             spares,
             durable: AtomicU64::new(end.get()),

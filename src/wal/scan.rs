@@ -104,7 +104,7 @@ impl<'a> Window<'a> {
 }
 
 /// Gives the frames of `file` to `replay`, up to the first that is none.
-pub(super) fn walk(file: &LiveFile, range: Walk, replay: &mut dyn Replay) -> Result<WalkEnd> {
+pub(super) fn walk(file: &LiveFile, range: &Walk, replay: &mut dyn Replay) -> Result<WalkEnd> {
     file.file.advise(0, file.len, Advice::Sequential);
     let mut window = Window::new(file);
     let mut end = WalkEnd {

@@ -1,1 +1,449 @@
-//! Tests of the log.
+//! Tests of the log on the simulated disk: who writes, what survives, and what
+//! is told apart at recovery.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::files::name;
+use super::recover::{From, Replay, recover};
+use super::{Ask, FilesEnv, Observer, Wal, WalOptions};
+use crate::clock::{Clock, ManualClock};
+use crate::error::{ErrorKind, Result};
+use crate::format::entry::Entry;
+use crate::ids::{Lsn, Offset, PartitionId, StoreId, TopicId};
+use crate::io::FileSystem;
+use crate::io::sim::{Crash, FaultRule, OpKind, SimFs};
+use crate::options::SyncPolicy;
+
+const FILE_BYTES: u64 = 64 << 10;
+
+/// Collects the offsets of trims: the smallest entry there is.
+#[derive(Default)]
+struct Seen(Vec<u64>);
+
+impl Replay for Seen {
+    fn commit(&mut self, _lsn: Lsn, _end: Lsn, entries: &[Entry<'_>]) -> Result<()> {
+        for entry in entries {
+            let Entry::Trim(_, offset) = entry else {
+                panic!("only trims were written: {entry:?}");
+            };
+            self.0.push(offset.get());
+        }
+        Ok(())
+    }
+}
+
+struct Bench {
+    sim: SimFs,
+    clock: Arc<ManualClock>,
+}
+
+fn env(sim: &SimFs) -> FilesEnv {
+    FilesEnv {
+        dir: sim.open_root(Path::new("/wal"), true).unwrap(),
+        store: StoreId::new([7; 16]),
+        file_bytes: FILE_BYTES,
+    }
+}
+
+fn options(sync_policy: SyncPolicy) -> WalOptions {
+    WalOptions {
+        sync_policy,
+        group_bytes_max: 4096,
+        commit_bytes_max: FILE_BYTES / 4,
+        spares_max: 2,
+    }
+}
+
+const START: From = From {
+    lsn: Lsn::ZERO,
+    sequence: 1,
+    evidence: Lsn::ZERO,
+};
+
+impl Bench {
+    fn new() -> Self {
+        let sim = SimFs::new(1);
+        Wal::create(&env(&sim)).unwrap();
+        Self {
+            sim,
+            clock: Arc::new(ManualClock::new(0)),
+        }
+    }
+
+    fn open(&self, policy: SyncPolicy) -> (Wal, Vec<u64>) {
+        open(&self.sim, policy, &self.clock).unwrap()
+    }
+}
+
+fn open(sim: &SimFs, policy: SyncPolicy, clock: &Arc<ManualClock>) -> Result<(Wal, Vec<u64>)> {
+    let mut seen = Seen::default();
+    let recovered = recover(&env(sim), START, true, &mut seen)?;
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let wal = recovered.start(env(sim), options(policy), clock)?;
+    Ok((wal, seen.0))
+}
+
+fn trim(n: u64) -> Entry<'static> {
+    let id = PartitionId {
+        topic: TopicId::new(1),
+        partition: 0,
+    };
+    Entry::Trim(id, Offset::new(n))
+}
+
+fn durable() -> Ask {
+    Ask {
+        sync: true,
+        ..Ask::default()
+    }
+}
+
+fn commit(wal: &Wal, n: u64) -> Result<()> {
+    wal.enqueue(&[trim(n)], durable())?.wait(wal)
+}
+
+#[test]
+fn a_lone_caller_writes_and_syncs_once_a_commit() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    let before = bench.sim.counts();
+    for n in 0..5 {
+        commit(&wal, n).unwrap();
+    }
+    let after = bench.sim.counts();
+    assert_eq!(after.of(OpKind::Write) - before.of(OpKind::Write), 5);
+    assert_eq!(after.syncs() - before.syncs(), 5);
+}
+
+#[test]
+fn commits_that_wait_together_share_one_sync_and_come_back_in_order() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    let before = bench.sim.counts().syncs();
+    let handles: Vec<_> = (0..50)
+        .map(|n| wal.enqueue(&[trim(n)], durable()).unwrap())
+        .collect();
+    for handle in &handles {
+        handle.wait(&wal).unwrap();
+        assert!(wal.durable() >= handle.end());
+    }
+    assert_eq!(bench.sim.counts().syncs() - before, 1);
+    let image = bench.sim.crash(Crash::NothingUnsynced);
+    let (_, seen) = open(&image, SyncPolicy::Never, &bench.clock).unwrap();
+    assert_eq!(seen, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn sixteen_threads_lose_no_wake_up_and_keep_their_order() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    std::thread::scope(|scope| {
+        for thread in 0..16_u64 {
+            let wal = &wal;
+            scope.spawn(move || {
+                for n in 0..100 {
+                    commit(wal, thread * 1000 + n).unwrap();
+                }
+            });
+        }
+    });
+    let image = bench.sim.crash(Crash::NothingUnsynced);
+    let (_, seen) = open(&image, SyncPolicy::Never, &bench.clock).unwrap();
+    assert_eq!(seen.len(), 1600);
+    for thread in 0..16 {
+        let mine: Vec<_> = seen.iter().filter(|n| *n / 1000 == thread).collect();
+        assert!(mine.is_sorted() && mine.len() == 100, "thread {thread}");
+    }
+}
+
+#[test]
+fn a_wait_that_times_out_can_be_taken_up_again() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    let handle = wal.enqueue(&[trim(1)], durable()).unwrap();
+    // Nobody else writes, so the waiting thread does, whatever its patience.
+    let done = handle.wait_timeout(&wal, Duration::ZERO);
+    assert!(matches!(done, Some(Ok(()))), "{done:?}");
+}
+
+#[test]
+fn observers_hear_of_a_commit_once_it_is_durable() {
+    struct Count(AtomicU64);
+    impl Observer for Count {
+        fn committed(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    let count = Arc::new(Count(AtomicU64::new(0)));
+    let ask = Ask {
+        observers: vec![Arc::<Count>::clone(&count)],
+        ..durable()
+    };
+    let handle = wal.enqueue(&[trim(1)], ask).unwrap();
+    assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    handle.wait(&wal).unwrap();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn buffered_commits_are_synced_by_policy() {
+    for (policy, syncs) in [
+        (SyncPolicy::Never, [0, 0]),
+        (SyncPolicy::Always, [1, 1]),
+        (SyncPolicy::Interval(Duration::from_millis(10)), [0, 1]),
+    ] {
+        let bench = Bench::new();
+        let (wal, _) = bench.open(policy);
+        let before = bench.sim.counts().syncs();
+        wal.enqueue(&[trim(1)], Ask::default()).unwrap();
+        wal.commit_step();
+        assert_eq!(
+            bench.sim.counts().syncs() - before,
+            syncs[0],
+            "{policy:?} at once"
+        );
+        bench.clock.advance(Duration::from_millis(10));
+        wal.commit_step();
+        assert_eq!(
+            bench.sim.counts().syncs() - before,
+            syncs[1],
+            "{policy:?} later"
+        );
+    }
+}
+
+#[test]
+fn sync_covers_what_was_only_written() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    wal.enqueue(&[trim(1)], Ask::default()).unwrap();
+    wal.commit_step();
+    wal.enqueue(&[trim(2)], Ask::default()).unwrap();
+    wal.sync().unwrap();
+    let image = bench.sim.crash(Crash::NothingUnsynced);
+    let (_, seen) = open(&image, SyncPolicy::Never, &bench.clock).unwrap();
+    assert_eq!(seen, [1, 2]);
+}
+
+#[test]
+fn files_are_used_in_turn_and_used_again() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    let mut expected = Vec::new();
+    for n in 0..100 {
+        commit(&wal, n).unwrap();
+        expected.push(n);
+    }
+    // 100 groups of a block are several files of 15 blocks.
+    let files = bench.sim.list_files().len();
+    assert!(files > 6, "{files} files");
+    let (cut, _) = wal.cut();
+    wal.release(cut).unwrap();
+    let kept = bench.sim.list_files();
+    assert!(kept.len() <= 3, "the active file and two spares: {kept:?}");
+    for n in 100..200 {
+        commit(&wal, n).unwrap();
+    }
+}
+
+#[test]
+fn stale_frames_of_a_file_that_is_used_again_never_come_back() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    for n in 0..60 {
+        commit(&wal, n).unwrap();
+    }
+    let (cut, sequence) = wal.cut();
+    wal.release(cut).unwrap();
+    // Into recycled files, whose old frames are whole and valid in themselves.
+    for n in 1000..1020 {
+        commit(&wal, n).unwrap();
+    }
+    let image = bench.sim.crash(Crash::NothingUnsynced);
+    let mut seen = Seen::default();
+    let from = From {
+        lsn: cut,
+        sequence,
+        evidence: cut,
+    };
+    recover(&env(&image), from, true, &mut seen).unwrap();
+    assert_eq!(seen.0, (1000..1020).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_failed_sync_poisons_for_good_and_is_not_tried_again() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    commit(&wal, 1).unwrap();
+    bench.sim.fail(FaultRule::new(OpKind::Sync, FaultRule::EIO));
+    let syncs = bench.sim.counts().syncs();
+    assert_eq!(commit(&wal, 2).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(commit(&wal, 3).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(wal.sync().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert!(bench.sim.counts().syncs() <= syncs + 1, "no second sync");
+    let image = bench.sim.crash(Crash::NothingUnsynced);
+    let (_, seen) = open(&image, SyncPolicy::Never, &bench.clock).unwrap();
+    assert!(seen.starts_with(&[1]), "{seen:?}");
+}
+
+#[test]
+fn a_full_disk_at_a_roll_refuses_the_commit_and_goes_on_later() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    bench.sim.set_capacity(Some(bench.sim.used_bytes()));
+    let mut done = 0;
+    let error = loop {
+        match commit(&wal, done) {
+            Ok(()) => done += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Full);
+    bench.sim.set_capacity(None);
+    commit(&wal, done).unwrap();
+    let image = bench.sim.crash(Crash::NothingUnsynced);
+    let (_, seen) = open(&image, SyncPolicy::Never, &bench.clock).unwrap();
+    assert_eq!(seen, (0..=done).collect::<Vec<_>>());
+}
+
+#[test]
+fn damage_below_what_a_later_frame_calls_durable_is_no_torn_tail() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    for n in 0..6 {
+        commit(&wal, n).unwrap();
+    }
+    let sequence = wal.cut().1;
+    drop(wal);
+    let path = format!("/wal/{}", name(sequence));
+    let image = bench.sim.crash(Crash::AllUnsynced);
+    let before = image.read_file(&path);
+    image.flip_bit(&path, 3 * 4096 + 40, 0);
+    let error = open(&image, SyncPolicy::Never, &bench.clock).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    assert!(
+        text.contains("byte 12288") && text.contains("LSN range"),
+        "{text}"
+    );
+    let changed = before
+        .iter()
+        .zip(image.read_file(&path))
+        .filter(|(a, b)| **a != *b);
+    assert_eq!(changed.count(), 1, "recovery changed nothing");
+}
+
+#[test]
+fn damage_of_the_last_group_alone_is_cut_as_torn() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    for n in 0..3 {
+        commit(&wal, n).unwrap();
+    }
+    let sequence = wal.cut().1;
+    drop(wal);
+    let image = bench.sim.crash(Crash::AllUnsynced);
+    image.flip_bit(format!("/wal/{}", name(sequence)), 3 * 4096 + 40, 0);
+    let mut seen = Seen::default();
+    let recovered = recover(&env(&image), START, true, &mut seen).unwrap();
+    assert_eq!(seen.0, [0, 1]);
+    let torn = recovered.torn.expect("it is reported");
+    assert_eq!(torn.position, 3 * 4096);
+}
+
+#[test]
+fn what_only_the_cache_held_survives_a_power_cut_after_recovery() {
+    // Killed between a write and its sync: the next life reads the frame from
+    // the cache and shows it. It must be durable before that.
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    commit(&wal, 1).unwrap();
+    wal.enqueue(&[trim(2)], Ask::default()).unwrap();
+    wal.commit_step();
+    drop(wal);
+    let killed = bench.sim.fork();
+    let (wal, seen) = open(&killed, SyncPolicy::Never, &bench.clock).unwrap();
+    assert_eq!(seen, [1, 2]);
+    drop(wal);
+    let image = killed.crash(Crash::NothingUnsynced);
+    let (_, seen) = open(&image, SyncPolicy::Never, &bench.clock).unwrap();
+    assert_eq!(seen, [1, 2]);
+}
+
+#[test]
+fn a_closed_log_opens_clean_and_goes_on() {
+    let bench = Bench::new();
+    let mut expected = Vec::new();
+    for life in 0..5 {
+        let (wal, seen) = bench.open(SyncPolicy::Never);
+        assert_eq!(seen, expected, "life {life}");
+        commit(&wal, life).unwrap();
+        expected.push(life);
+        wal.close().unwrap();
+        assert_eq!(commit(&wal, 99).unwrap_err().kind(), ErrorKind::Closed);
+    }
+    let mut seen = Seen::default();
+    assert!(
+        recover(&env(&bench.sim), START, false, &mut seen)
+            .unwrap()
+            .clean
+    );
+}
+
+#[test]
+fn a_missing_file_is_damage_not_an_end() {
+    let bench = Bench::new();
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    for n in 0..40 {
+        commit(&wal, n).unwrap();
+    }
+    drop(wal);
+    let image = bench.sim.crash(Crash::AllUnsynced);
+    image.remove(format!("/wal/{}", name(3)));
+    let error = open(&image, SyncPolicy::Never, &bench.clock).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains(&name(3)), "{error}");
+}
+
+#[test]
+fn a_power_cut_at_every_step_keeps_what_was_acknowledged() {
+    let workload = |sim: &SimFs, clock: &Arc<ManualClock>, acked: &mut Vec<u64>| -> Result<()> {
+        let (wal, seen) = open(sim, SyncPolicy::Never, clock)?;
+        let first = seen.last().map_or(0, |n| n + 1);
+        for n in first..first + 20 {
+            commit(&wal, n)?;
+            acked.push(n);
+        }
+        Ok(())
+    };
+    let fresh = Bench::new();
+    let steps = {
+        let sim = fresh.sim.fork();
+        workload(&sim, &fresh.clock, &mut Vec::new()).unwrap();
+        sim.steps()
+    };
+    let mut images = 0;
+    for step in 1..=steps {
+        let sim = fresh.sim.fork();
+        let mut acked = Vec::new();
+        sim.cut_power_at(step);
+        workload(&sim, &fresh.clock, &mut acked).unwrap_err();
+        for (choice, image) in sim.crash_images(6, 8, step) {
+            let at = format!("step {step}, {choice:?}");
+            let (_, seen) = open(&image, SyncPolicy::Never, &fresh.clock)
+                .unwrap_or_else(|error| panic!("{at}: {error}"));
+            assert!(seen.starts_with(&acked), "{at}: {acked:?} became {seen:?}");
+            assert!(
+                seen.len() <= acked.len() + 1,
+                "{at}: {seen:?} was never asked for"
+            );
+            images += 1;
+        }
+    }
+    assert!(images > 100, "{images} images");
+}

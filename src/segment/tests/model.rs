@@ -111,7 +111,10 @@ fn behaves_like_a_list(env: &SegmentEnv, plans: &[Plan], calls: &[usize], probes
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(64)
+    })]
 
     #[test]
     fn a_segment_behaves_like_a_list_of_batches(
