@@ -289,6 +289,7 @@ cut! {
     batches_over_partitions_survive_power_cuts_whole "partitions",
     rolling_segments_and_logs_survives_power_cuts "roll",
     retention_and_trims_survive_power_cuts "retention",
+    segments_sealed_and_removed_at_once_survive_power_cuts "seal",
     changes_of_topics_survive_power_cuts "topics",
     restarts_survive_power_cuts "restarts",
     compressed_batches_survive_power_cuts "lz4",

@@ -45,6 +45,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     workload("partitions", PLAIN, partitions),
     workload("roll", MAPPED, roll),
     workload("retention", MAPPED, retention),
+    workload("seal", PLAIN, seal),
     workload("topics", PLAIN, topics),
     workload("restarts", INTERVAL, restarts),
     workload("lz4", MAPPED, lz4),
@@ -196,6 +197,28 @@ fn retention() -> Vec<Op> {
     ops.push(append("u", 0, &[5], Durability::Durable));
     ops.push(Op::Trim("t", 0, 100));
     ops.push(append("t", 0, &[6], Durability::Durable));
+    ops
+}
+
+/// Symptom: after a crash every checkpoint said that a segment was missing.
+/// Cause: retention sealed the active segment for its age and removed it in
+/// one pass; the snapshot still had it as active, and the replayed trim let
+/// only sealed ones go. Fix: what a replayed trim covers goes in any case.
+fn seal() -> Vec<Op> {
+    let kept = small()
+        .segment_age_max(Duration::from_secs(5))
+        .retention(Retention::default().records(0).age(Duration::from_secs(60)));
+    let mut ops = vec![Op::Create("t", kept)];
+    for end in [Op::Kill, Op::Reopen] {
+        ops.push(append("t", 0, &[500, 100], Durability::Durable));
+        ops.push(Op::Checkpoint);
+        ops.push(Op::Advance(8000));
+        ops.push(Op::Retention);
+        ops.push(append("t", 0, &[30], Durability::Durable));
+        ops.push(end);
+        ops.push(append("t", 0, &[10], Durability::Durable));
+        ops.push(Op::Checkpoint);
+    }
     ops
 }
 
