@@ -424,7 +424,7 @@ impl<'a> Replayer<'a> {
             }
             Entry::Trim(id, start) => {
                 if let Some(topic) = self.catalog.by_id(id.topic) {
-                    let (_, dead) = topic.partition(id.partition)?.apply_trim(*start);
+                    let (_, dead) = topic.partition(id.partition)?.replay_trim(*start);
                     self.garbage.extend(dead);
                 }
             }

@@ -47,13 +47,28 @@ impl Partition {
     /// drops the segments that lie wholly below. Returns the new first offset
     /// and the files that are now dead.
     pub(crate) fn apply_trim(self: &Arc<Self>, before: Offset) -> (Offset, Vec<Garbage>) {
+        self.drop_segments(before, |meta| meta.sealed.is_some())
+    }
+
+    /// The same for a trim that the log has. A segment that the snapshot knows
+    /// as active may have been sealed after it, and removed by this very trim:
+    /// it goes, too, and what the log has of later records starts a new one.
+    pub(crate) fn replay_trim(self: &Arc<Self>, before: Offset) -> (Offset, Vec<Garbage>) {
+        self.drop_segments(before, |_| true)
+    }
+
+    fn drop_segments(
+        self: &Arc<Self>,
+        before: Offset,
+        may_go: impl Fn(&SegmentMeta) -> bool,
+    ) -> (Offset, Vec<Garbage>) {
         let mut state = lock(&self.state);
         // A replayed trim may speak of records that were lost since: they were
         // never durable.
         state.start = state.start.max(before);
         state.end = state.end.max(state.start);
         let start = state.start;
-        let is_dead = |meta: &SegmentMeta| meta.sealed.is_some() && meta.end <= start;
+        let is_dead = |meta: &SegmentMeta| may_go(meta) && meta.end <= start;
         let (dead, kept) = state.segments.iter().partition(|meta| is_dead(meta));
         let dead: Vec<SegmentMeta> = dead;
         state.segments = kept;
