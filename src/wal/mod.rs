@@ -2,9 +2,9 @@
 //! partitions share a sync.
 //!
 //! ```text
-//!  enqueue ──► building group ──► ready groups ──► leader: write + sync
-//!                                                     │
-//!                        durable LSN moves, waiters and observers wake
+//!  enqueue -> building group -> ready groups -> leader: write + sync
+//!                                                  |
+//!                     durable LSN moves, waiters and observers wake
 //! ```
 //!
 //! Whoever needs a commit and finds nobody writing becomes the leader, writes

@@ -75,7 +75,10 @@ fn a_torn_tail_is_reported_and_the_next_open_cuts_it() {
     // The beginning of a frame that did not get any further.
     let last = end - 4096;
     bytes.copy_within(last..last + 40, end);
-    bytes[end + 20] ^= 1;
+    // It says that it is of this place, one block on; its checksum fails.
+    let lsn: [u8; 8] = bytes[last + 8..last + 16].try_into().unwrap();
+    let lsn = u64::from_le_bytes(lsn) + 4096;
+    bytes[end + 8..end + 16].copy_from_slice(&lsn.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
 
     let (code, report) = outcome(&store);

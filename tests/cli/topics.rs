@@ -110,6 +110,6 @@ fn a_topic_is_made_once() {
     let store = Store::new();
     store.output("topic create t");
     let said = store.refused("topic create t", 3);
-    assert!(said.contains("exists"), "{said}");
+    assert!(said.contains("already"), "{said}");
     store.refused("topic create u --segment-bytes 1", 3);
 }

@@ -249,7 +249,8 @@ impl<'a> Producer<'a> {
             if self.lines.unfinished_len() > usize::try_from(longest).unwrap_or(usize::MAX) {
                 self.append()?;
                 return Err(Failure::Refused(format!(
-                    "line {} is longer than the largest record of topic {} ({}):                      see `duolog topic alter --record-bytes`",
+                    "line {} is longer than the largest record of topic {} ({}): \
+                     see `duolog topic alter --record-bytes`",
                     self.appended + 1,
                     self.topic.name(),
                     units::size(u64::from(longest)),
