@@ -40,7 +40,7 @@
 //! | level | returns when | survives | readers see it |
 //! | --- | --- | --- | --- |
 //! | [`Durability::Durable`] | synced | a power cut | once synced |
-//! | [`Durability::Buffered`] | in memory | a kill once written, a power cut once synced | at once |
+//! | [`Durability::Buffered`] | in memory | a kill if written, a power cut if synced | at once |
 //! | [`Durability::Transient`] | in memory | nothing | at once |
 //!
 //! [`Options::linger`] and [`SyncPolicy`] say when buffered records are written
