@@ -15,7 +15,7 @@ use crate::format::snapshot::{Garbage, Snapshot};
 use crate::ids::{Lsn, to_u64, to_usize};
 use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem};
 use crate::options::{Background, Options};
-use crate::partition::{Chunks, Counters, Memory, PartitionEnv, Readers, Worklist};
+use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist};
 use crate::retention::TimeGuard;
 use crate::topic::Catalog;
 use crate::wal::recover::{From, Recovered, Replay, recover};
@@ -225,7 +225,6 @@ fn partition_env(
         open: Worklist::default(),
         dirty: Worklist::default(),
         readers: Readers::new(to_usize(u64::from(options.segments_open_max))),
-        chunks: Chunks::new(options.tail_bytes_max / 2),
         relief: OnceLock::new(),
         snapshot_lsn: AtomicU64::new(0),
         // The other half is for the older of the two snapshots that are kept.

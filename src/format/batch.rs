@@ -278,15 +278,13 @@ impl BatchBuilder {
         self.base_offset
     }
 
-    /// Gives up the memory that no batch uses; returns it if it is of the
-    /// largest size.
+    /// Gives up the memory that no batch uses.
     ///
     /// Invariant: only while the builder is empty.
-    pub(crate) fn release_chunk(&mut self) -> Option<BytesMut> {
+    pub(crate) fn release_chunk(&mut self) {
         debug_assert!(self.is_empty(), "records would be lost");
-        let old = self.continue_in(BytesMut::new());
+        self.chunk = BytesMut::new();
         self.chunk_bytes = 0;
-        old
     }
 
     /// Memory that a push of `needed` bytes would allocate: the size of a new
@@ -304,16 +302,6 @@ impl BatchBuilder {
         // CHUNK_BYTES_MAX for where it ends.
         let wanted = (self.chunk_bytes * 2).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         wanted.max(self.chunk.len() + needed + BATCH_HEADER_LEN)
-    }
-
-    /// Goes on in another chunk, with what is in the present one; returns that
-    /// if it was of the largest size and may be of use again.
-    pub(crate) fn continue_in(&mut self, mut chunk: BytesMut) -> Option<BytesMut> {
-        chunk.put_slice(&self.chunk);
-        let large = self.chunk_bytes == CHUNK_BYTES_MAX;
-        self.chunk_bytes = chunk.capacity().min(CHUNK_BYTES_MAX);
-        let old = std::mem::replace(&mut self.chunk, chunk);
-        large.then_some(old)
     }
 
     /// Starts a batch whose first record gets `base_offset`; the times of its
@@ -394,7 +382,7 @@ impl BatchBuilder {
 
 /// Smallest and largest chunk that a partition builds batches in.
 const CHUNK_BYTES_MIN: usize = 2 << 10;
-pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
+const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 struct HeaderFields {
     base_offset: Offset,

@@ -159,10 +159,7 @@ fn commit_sealed(
         // What gathered before has the lower offsets, and goes first.
         part.partition.seal_open(state, wal);
         let transient = how.durability == Durability::Transient;
-        let records = part.records.iter();
-        let len = records.map(|record| record.encoded_len_max()).sum();
-        let target = &part.partition;
-        target.build(state, part.records, len, transient, now);
+        Partition::build(state, part.records, transient, now);
         batches.push(state.builder.seal(how.codec, part.partition.seed));
     }
     let handle = if how.durability == Durability::Transient {
@@ -231,7 +228,7 @@ impl Partition {
         }
         open.codec = how.codec;
         let offset = open.end;
-        let count = self.build(open, records, len, transient, now);
+        let count = Self::build(open, records, transient, now);
         open.end = open.end.saturating_add(u64::from(count));
         if open.builder.len() >= batch_max {
             self.seal_open(open, wal);
@@ -250,27 +247,12 @@ impl Partition {
     }
 
     /// Encodes `records` into the builder; their first offset is the next one.
-    /// `len` bounds the bytes that they take.
-    fn build(
-        &self,
-        state: &mut State,
-        records: &[&Record<'_>],
-        len: usize,
-        transient: bool,
-        now: Timestamp,
-    ) -> u32 {
+    fn build(state: &mut State, records: &[&Record<'_>], transient: bool, now: Timestamp) -> u32 {
         if state.builder.is_empty() {
             let first = records.first().and_then(|record| record.time());
             state
                 .builder
                 .start(state.end, first.unwrap_or(now), transient);
-        }
-        let growth = state.builder.growth(len);
-        if growth > 0 {
-            let chunk = self.env.chunks.take(growth);
-            if let Some(old) = state.builder.continue_in(chunk) {
-                self.env.chunks.give_back(old);
-            }
         }
         for record in records {
             state.builder.push(record, now);

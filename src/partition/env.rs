@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Partition;
 use super::cache::Readers;
-use super::chunks::Chunks;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Lsn, PartitionId, StoreId};
@@ -32,7 +31,6 @@ pub(crate) struct PartitionEnv {
     /// Partitions with a tail, to be flushed by a checkpoint.
     pub(crate) dirty: Worklist,
     pub(crate) readers: Readers,
-    pub(crate) chunks: Chunks,
     pub(crate) relief: OnceLock<Box<dyn Relief>>,
     /// LSN of the newest snapshot.
     pub(crate) snapshot_lsn: AtomicU64,

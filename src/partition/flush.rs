@@ -99,10 +99,8 @@ impl Partition {
             left.min(state.builder.base_offset())
         };
         state.flushed = state.flushed.max(skipped_to.min(left));
-        if state.builder.is_empty()
-            && let Some(chunk) = state.builder.release_chunk()
-        {
-            self.env.chunks.give_back(chunk);
+        if state.builder.is_empty() {
+            state.builder.release_chunk();
         }
         if !state.tail.is_empty() {
             self.list_dirty(&mut state);

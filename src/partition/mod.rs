@@ -27,7 +27,6 @@ use crate::wal::Observer;
 
 mod append;
 mod cache;
-mod chunks;
 mod env;
 mod fetch;
 mod flush;
@@ -39,7 +38,6 @@ mod trim;
 pub use append::Appended;
 pub(crate) use append::{Accepted, How, Part, commit_one, commit_together};
 pub(crate) use cache::Readers;
-pub(crate) use chunks::Chunks;
 pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist};
 pub use fetch::{Fetch, Fetched, StoredRecord};
 pub(crate) use flush::FlushUpTo;

@@ -291,7 +291,7 @@ fn sealed_batches_outlive_the_builder_and_its_chunk() {
         assert_eq!(growth > 0, builder.chunk_bytes != before || n == 0, "{n}");
         sealed.push(builder.seal(Codec::None, seed()));
     }
-    drop(builder.release_chunk());
+    builder.release_chunk();
     drop(builder);
     for (bytes, n) in sealed.iter().zip(0_u64..) {
         let records = open(bytes).records().unwrap();
