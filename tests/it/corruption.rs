@@ -123,7 +123,10 @@ fn answer(store: &Store, disk: &SimFs, what: &str) -> Answer {
             let after = files(disk);
             for (path, bytes) in &before {
                 let same = after.get(path) == Some(bytes);
-                assert!(same, "{what}: {path} was changed by an open that failed: {error}");
+                assert!(
+                    same,
+                    "{what}: {path} was changed by an open that failed: {error}"
+                );
             }
             assert_eq!(before.len(), after.len(), "{what}: files came: {error}");
             return Answer::Refused;
@@ -149,10 +152,12 @@ fn answer(store: &Store, disk: &SimFs, what: &str) -> Answer {
 fn check(store: &Store, engine: &Engine, number: u32, known: &[Placed], what: &str) -> Answer {
     let payload = |record: &duolog::StoredRecord| {
         let placed = known.iter().find(|known| known.offset == record.offset);
-        let right = placed.is_some_and(|known| {
-            known.sent.payload().is(record) && known.time == record.timestamp
-        });
-        assert!(right, "{what}: t/{number} reads {record:?}, which is {placed:?}");
+        let right = placed
+            .is_some_and(|known| known.sent.payload().is(record) && known.time == record.timestamp);
+        assert!(
+            right,
+            "{what}: t/{number} reads {record:?}, which is {placed:?}"
+        );
     };
     match read_all(engine, "t", number) {
         Err(error) => {
