@@ -1,4 +1,89 @@
-//! One durable log, two ways to consume it.
+//! One durable log, two ways to consume it: an embeddable storage engine for
+//! message brokers.
+//!
+//! A store is a directory with **topics**, each of one or more **partitions**;
+//! a partition is one numbered sequence of **records**. Records come in by
+//! [`Topic::append`] and its kin and go out through a [`Reader`]. All partitions
+//! share one write-ahead log, and so one sync for many who wait.
+//!
+//! ```
+//! use duolog::{Engine, Fetch, Options, Record, Start, TopicOptions};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let engine = Engine::open(dir.path().join("data"), Options::default())?;
+//! let orders = engine.create_topic("orders", TopicOptions::default().partitions(12))?;
+//!
+//! // By its key to one of the twelve; durable at return.
+//! let placed = orders.append(&Record::new("two apples").key("customer-7"))?;
+//!
+//! // Any number of readers, none takes anything from the others.
+//! let mut reader = orders.reader(placed.partition, Start::Earliest)?;
+//! for batch in reader.fetch(&Fetch::default())?.batches() {
+//!     for record in &batch.records()? {
+//!         let record = record?;
+//!         assert_eq!(record.key(), Some(&b"customer-7"[..]));
+//!         assert_eq!(record.value(), b"two apples");
+//!     }
+//! }
+//!
+//! // Nobody needs the records before the next one any more.
+//! orders.trim(placed.partition, reader.position())?;
+//! engine.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Durability
+//!
+//! What a returned append promises is chosen by [`AppendOptions`], or by the
+//! topic:
+//!
+//! | level | returns when | survives | readers see it |
+//! | --- | --- | --- | --- |
+//! | [`Durability::Durable`] | synced | a power cut | once synced |
+//! | [`Durability::Buffered`] | in memory | a kill once written, a power cut once synced | at once |
+//! | [`Durability::Transient`] | in memory | nothing | at once |
+//!
+//! [`Options::linger`] and [`SyncPolicy`] say when buffered records are written
+//! and synced. `docs/durability.md` in the repository has the whole contract:
+//! what a crash leaves at each step, and what is assumed of the disk.
+//!
+//! # Waiting
+//!
+//! [`Topic::append`] waits on its thread. [`Topic::append_nowait`] gives a
+//! [`Ticket`], to be waited on or awaited from any runtime: none is part of the
+//! crate. [`Reader::fetch`] waits on its thread, as long as [`Fetch::max_wait`]
+//! says.
+//!
+//! Two threads of the engine do what nobody waits for. An embedder with a
+//! scheduler of its own calls the same steps instead ([`Background::Manual`],
+//! [`Engine::run_pending`]).
+//!
+//! # Errors
+//!
+//! Whatever can fail returns [`Error`]; [`Error::kind`] says what to do next.
+//! Where a function lists kinds under "Errors", others than those listed are
+//! the operating system's: [`ErrorKind::Io`], [`ErrorKind::Full`].
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `lz4` | yes | [`Codec::Lz4`]; without it compressed batches are refused |
+//! | `mmap` | yes | [`ReadMode::Map`]: sealed segments through a read-only map |
+//! | `sim` | no | `io::sim`, a disk with power cuts and faults; `io::conformance`, for back ends |
+//! | `serde` | no | `serde::Serialize` for reports, statistics and topic options |
+//! | `tracing` | no | events: what recovery found, background work that failed |
+//! | `cli` | no | the `duolog` tool |
+//! | `fuzzing` | no | for the crate's own fuzz targets; no promise |
+//!
+//! # Not yet
+//!
+//! Queues, consumer groups, transactions, idempotent producers, compaction and
+//! a back end for `io_uring` are not in this release.
+//!
+//! # Platforms
+//!
+//! Linux on 64 bits.
 
 pub mod clock;
 mod engine;
@@ -28,7 +113,22 @@ pub use options::{
 pub use partition::{Appended, Fetch, Fetched, PartitionInfo, Start, StoredRecord};
 pub use topic::TopicInfo;
 
-/// Limits that are part of the format.
+/// Limits that are part of the format: the same in every store.
+///
+/// Options narrow some of them further, such as
+/// [`TopicOptions::record_bytes_max`].
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(duolog::limits::BATCH_LEN_MAX, 32 << 20);
+/// assert_eq!(duolog::limits::TOPIC_NAME_LEN_MAX, 249);
+/// ```
 pub mod limits {
     pub use crate::format::{BATCH_LEN_MAX, HEADERS_MAX, TOPIC_NAME_LEN_MAX};
 }
+
+/// The example of the README, compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
