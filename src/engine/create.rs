@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::maintenance::remove_tree;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::snapshot::Snapshot;
@@ -58,9 +59,11 @@ pub(super) fn create(
         .map_err(|error| Error::io("draw a store id", error))?;
     let identity = Identity::new(StoreId::new(id), options.clock.now());
     for name in DIRECTORIES {
-        match root.create_dir(name) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
+        // What an attempt that failed left goes, names and all: where syncing
+        // a directory failed, a later sync need not make them durable.
+        match remove_tree(&**root, name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => root.create_dir(name),
         }
         .map_err(|error| Error::io(format!("create directory {name}"), error))?;
     }
@@ -84,7 +87,11 @@ pub(super) fn create(
     root.sync()
         .map_err(|error| Error::io("sync the directory", error))?;
     // Now all that an identity speaks of is durable.
-    replace(&**root, IDENTITY_TMP, IDENTITY, &identity.encode())?;
+    if let Err(error) = replace(&**root, IDENTITY_TMP, IDENTITY, &identity.encode()) {
+        // A name that is not durable must not pass for a store.
+        drop(root.remove_file(IDENTITY));
+        return Err(error);
+    }
     Ok(identity)
 }
 

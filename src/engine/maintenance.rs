@@ -108,7 +108,8 @@ impl Shared {
     }
 }
 
-fn remove_tree(parent: &dyn Directory, name: &str) -> io::Result<()> {
+/// Removes a directory and all below it.
+pub(super) fn remove_tree(parent: &dyn Directory, name: &str) -> io::Result<()> {
     let dir = parent.open_dir(name)?;
     for entry in dir.list()? {
         match entry.kind {

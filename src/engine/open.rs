@@ -165,6 +165,7 @@ fn assemble(
         lsn: loaded.snapshot.lsn,
         sequence: loaded.snapshot.wal_sequence,
         evidence: loaded.evidence,
+        keep: loaded.kept.front().copied().unwrap_or(loaded.snapshot.lsn),
     };
     let recovered = recover(&files, from, !options.read_only, &mut state)?;
     let report = report(&loaded, &recovered, state.records);
@@ -318,6 +319,8 @@ fn load_snapshot(dir: &dyn Directory, identity: Identity) -> Result<Loaded> {
                     notes,
                 });
             }
+            // A failure to read says nothing of what is there.
+            Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
             Err(error) => {
                 notes.push(format!("{error}; using an older snapshot"));
                 kept.pop_back();

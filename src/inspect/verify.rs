@@ -179,13 +179,26 @@ impl Checker<'_> {
         from: &From,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        let needed = |file: &&LogFile| file.sequence >= from.sequence;
-        let live: Vec<_> = files.iter().filter(needed).collect();
-        let live: Vec<_> = live
-            .into_iter()
-            .filter_map(|file| Some((file, file.base()?)))
+        let with_base = |file| -> Option<(&LogFile, Lsn)> {
+            let file: &LogFile = file;
+            Some((file, file.base()?))
+        };
+        let all = files.iter().filter_map(with_base);
+        let later: Vec<_> = all
+            .filter(|(file, _)| file.sequence >= from.sequence)
             .collect();
-        self.check_sequence(&live, from);
+        // Of files that begin at or below the snapshot the last one will do:
+        // those before it may have been used again.
+        let first = later.iter().rposition(|(_, base)| *base <= from.lsn);
+        let live = later.get(first.unwrap_or(0)..).unwrap_or_default();
+        let from = From {
+            sequence: match first.and_then(|n| later.get(n)) {
+                Some((file, _)) => file.sequence,
+                None => from.sequence,
+            },
+            ..*from
+        };
+        self.check_sequence(live, &from);
         let mut at = from.lsn;
         let mut last = None;
         for (n, &(file, base)) in live.iter().enumerate() {

@@ -218,9 +218,12 @@ impl PartitionEnv {
                     .create_dir(name)
                     .map_err(|error| Error::io(format!("create {path}/{name}"), error))?;
                 // Before anything below it is referred to.
-                parent
-                    .sync()
-                    .map_err(|error| Error::io(format!("sync {path}"), error))?;
+                if let Err(error) = parent.sync() {
+                    // The next attempt makes it anew: nobody would sync the
+                    // name of one that is there.
+                    drop(parent.remove_dir(name));
+                    return Err(Error::io(format!("sync {path}"), error));
+                }
                 parent.open_dir(name)
             }
             other => other,

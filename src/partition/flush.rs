@@ -122,7 +122,10 @@ impl Partition {
             let len = to_u64(batch.bytes.len());
             let limit = options.segment_bytes_max;
             let full = files.writer.as_ref().is_some_and(|writer| {
-                writer.is_full(limit.saturating_sub(pending_bytes), len, batch.end)
+                // What is about to be written counts, in an empty segment too.
+                let bytes = writer.meta().bytes + pending_bytes + len;
+                (pending_bytes > 0 && bytes > limit)
+                    || writer.is_full(limit.saturating_sub(pending_bytes), len, batch.end)
                     || is_old(&writer.meta(), now, &options)
             });
             if full || pending_bytes >= WRITE_BYTES {

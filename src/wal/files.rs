@@ -180,12 +180,18 @@ impl Spares {
 pub(super) fn make(env: &FilesEnv, sequence: u64, prewrite: bool) -> Result<Spare> {
     let name = name(sequence);
     let attempt = |step: &str| format!("{step} wal/{name}");
+    // What an attempt that failed left goes, name and all: where syncing the
+    // directory failed, a later sync need not make that name durable.
+    match env.dir.remove_file(&name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io(attempt("replace"), error));
+        }
+        _ => {}
+    }
     let file = env
         .dir
-        .open(&name, OpenMode::Create)
+        .open(&name, OpenMode::CreateNew)
         .map_err(|error| Error::io(attempt("create"), error))?;
-    file.set_len(0)
-        .map_err(|error| Error::io(attempt("empty"), error))?;
     file.allocate(env.file_bytes)
         .map_err(|error| Error::io(attempt("reserve space for"), error))?;
     if prewrite {

@@ -49,6 +49,8 @@ pub(crate) struct From {
     pub(crate) sequence: u64,
     /// All below was durable, by the names of snapshots.
     pub(crate) evidence: Lsn,
+    /// What lies above is kept, for the older snapshot.
+    pub(crate) keep: Lsn,
 }
 
 /// A tail that is no part of the log and is cut.
@@ -76,7 +78,7 @@ pub(crate) struct Recovered {
     last: LiveFile,
     /// Files that no replay needs, oldest first.
     obsolete: Vec<u64>,
-    /// Files from the first that is needed on.
+    /// Files from the first that is needed on, by the older snapshot too.
     live: Vec<LiveFile>,
     last_frame: Option<Lsn>,
 }
@@ -187,10 +189,11 @@ pub(crate) fn recover(
         others,
         notes,
     } = list(env, mode)?;
+    let first = first_needed(&all, from);
     let (old, live): (Vec<_>, Vec<_>) = all
         .into_iter()
-        .partition(|file| file.header.sequence < from.sequence);
-    check_sequence(&live, from)?;
+        .partition(|file| file.header.sequence < first);
+    check_sequence(&live, first, from)?;
     let mut at = from.lsn;
     let mut frames = 0;
     let mut last = None;
@@ -216,7 +219,9 @@ pub(crate) fn recover(
             "later bytes say that it was durable",
         ));
     }
-    let obsolete = old.iter().map(|file| file.header.sequence);
+    let (obsolete, mut kept) = split_kept(old, &live, from.keep);
+    kept.extend(live);
+    let obsolete = obsolete.iter().map(|file| file.header.sequence);
     let spares = others.iter().map(|(sequence, _)| *sequence);
     Ok(Recovered {
         frames,
@@ -229,13 +234,34 @@ pub(crate) fn recover(
         obsolete: obsolete.chain(spares).collect(),
         last_frame: end.last_frame,
         last,
-        live,
+        live: kept,
     })
 }
 
+/// Sequence number of the file in which replay starts.
+///
+/// Of files that begin at or below that LSN the last one will do: those
+/// before it may have been used again.
+fn first_needed(all: &[LiveFile], from: From) -> u64 {
+    let mut later = all.iter().rev().map(|file| &file.header);
+    later
+        .find(|header| header.sequence >= from.sequence && header.base <= from.lsn)
+        .map_or(from.sequence, |header| header.sequence)
+}
+
+/// Tells files that lie wholly below `keep` from those that do not.
+fn split_kept(old: Vec<LiveFile>, live: &[LiveFile], keep: Lsn) -> (Vec<LiveFile>, Vec<LiveFile>) {
+    let bases = old.iter().chain(live).map(|file| file.header.base);
+    let ends: Vec<_> = bases.skip(1).collect();
+    let ended = old.into_iter().zip(ends);
+    let (obsolete, kept): (Vec<_>, Vec<_>) = ended.partition(|(_, end)| *end <= keep);
+    let files = |pairs: Vec<(LiveFile, Lsn)>| pairs.into_iter().map(|(file, _)| file).collect();
+    (files(obsolete), files(kept))
+}
+
 /// The files must be there without a gap, from the snapshot's on.
-fn check_sequence(live: &[LiveFile], from: From) -> Result<()> {
-    for (expected, file) in (from.sequence..).zip(live) {
+fn check_sequence(live: &[LiveFile], first: u64, from: From) -> Result<()> {
+    for (expected, file) in (first..).zip(live) {
         if file.header.sequence != expected {
             return Err(Error::corrupt(format!(
                 "wal/{} is missing or has lost its header (LSN range up to {}): later files of \
@@ -252,7 +278,7 @@ fn check_sequence(live: &[LiveFile], from: From) -> Result<()> {
     Err(Error::corrupt(format!(
         "wal/{} is missing or has lost its header: the snapshot at LSN {} goes on in it; \
          nothing was changed",
-        name(from.sequence),
+        name(first),
         from.lsn
     )))
 }

@@ -61,6 +61,7 @@ const START: From = From {
     lsn: Lsn::ZERO,
     sequence: 1,
     evidence: Lsn::ZERO,
+    keep: Lsn::ZERO,
 };
 
 impl Bench {
@@ -270,6 +271,7 @@ fn stale_frames_of_a_file_that_is_used_again_never_come_back() {
         lsn: cut,
         sequence,
         evidence: cut,
+        keep: cut,
     };
     recover(&env(&image), from, true, &mut seen).unwrap();
     assert_eq!(seen.0, (1000..1020).collect::<Vec<_>>());
