@@ -160,7 +160,7 @@ fn check_reads_and_writes(dir: &dyn Directory) {
         "the hole reads as zeros"
     );
     file.sync_data().expect("sync");
-    for advice in [Advice::Sequential, Advice::DontNeed] {
+    for advice in [Advice::Sequential, Advice::DontNeed, Advice::WriteOut] {
         file.advise(0, far, advice);
         file.advise(0, 0, advice);
     }

@@ -201,6 +201,8 @@ pub enum Advice {
     Sequential,
     /// No longer: its pages may go.
     DontNeed,
+    /// Not now, but it was written and will be synced soon: start on it.
+    WriteOut,
 }
 
 /// An open regular file. Positions are explicit; handles are shared.

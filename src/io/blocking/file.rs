@@ -139,7 +139,9 @@ impl File for OsFile {
     fn advise(&self, position: u64, len: u64, advice: Advice) {
         let advice = match advice {
             Advice::Sequential => fs::Advice::Sequential,
-            Advice::DontNeed => fs::Advice::DontNeed,
+            // Linux starts to write dirty pages of the range and keeps them;
+            // clean ones go (mm/fadvise.c).
+            Advice::DontNeed | Advice::WriteOut => fs::Advice::DontNeed,
         };
         // Zero means "to the end of the file" to the kernel, not to us.
         let Some(len) = NonZeroU64::new(len) else {
