@@ -9,7 +9,31 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ids::Timestamp;
 
-/// A source of time. Implementations are shared by all threads of an engine.
+/// A source of time. Implementations are shared by all threads of an engine;
+/// they must neither wait nor panic: locks may be held.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use duolog::clock::{Clock, SystemClock};
+/// use duolog::ids::Timestamp;
+///
+/// /// A clock that runs an hour ahead.
+/// #[derive(Debug)]
+/// struct Ahead(SystemClock);
+///
+/// impl Clock for Ahead {
+///     fn now(&self) -> Timestamp {
+///         self.0.now().saturating_add(3_600_000)
+///     }
+///     fn monotonic(&self) -> Duration {
+///         self.0.monotonic()
+///     }
+/// }
+/// let clock = Ahead(SystemClock::new());
+/// assert!(clock.now() > SystemClock::new().now());
+/// ```
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Wall clock, in milliseconds since 1970-01-01T00:00Z. May jump.
     fn now(&self) -> Timestamp;
@@ -18,7 +42,17 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn monotonic(&self) -> Duration;
 }
 
-/// The clock of the operating system.
+/// The clock of the operating system. A wall clock before 1970 reads as 1970.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::clock::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let earlier = clock.monotonic();
+/// assert!(clock.monotonic() >= earlier);
+/// ```
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,

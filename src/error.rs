@@ -12,6 +12,19 @@ use std::sync::Arc;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller should do next.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Error, ErrorKind};
+///
+/// fn retry_later(error: &Error) -> bool {
+///     matches!(error.kind(), ErrorKind::Busy | ErrorKind::Full)
+/// }
+/// let error = "sometimes".parse::<duolog::Durability>().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// assert!(!retry_later(&error));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -28,14 +41,16 @@ pub enum ErrorKind {
     /// The disk or a quota is full; the engine is unchanged. Free space, retry.
     Full,
     /// The wait ended before the answer came; the outcome is not known yet.
+    /// Nothing in this release returns it: waits say so by their result.
     Timeout,
     /// Stored bytes are not what was written. Run `duolog verify` before going on.
     Corrupt,
-    /// A write or a sync failed, so what is on disk is unknown. Close and reopen.
+    /// A write or a sync failed, so what is on disk is unknown. Close and reopen:
+    /// what waited for an answer may be there, whole, or not.
     Poisoned,
     /// The engine was closed, or the topic deleted. Open it again.
     Closed,
-    /// Another process or handle has the store open. Close that one first.
+    /// Another process, or this one, has the store open. Close it there first.
     Locked,
     /// The store was opened read-only, or lies on a read-only file system.
     ReadOnly,

@@ -3,6 +3,15 @@
 //! An [`Offset`] counts records of a partition, a [`Position`] counts bytes of
 //! a file, an [`Lsn`] counts bytes of the write-ahead log. None converts into
 //! another silently.
+//!
+//! ```
+//! use duolog::ids::{Offset, Timestamp};
+//!
+//! let first = Offset::new(40);
+//! assert_eq!(first.checked_add(2).map(Offset::get), Some(42));
+//! assert_eq!(Offset::new(42).since(first), 2);
+//! assert_eq!(Timestamp::from_millis(1_500).saturating_add(500).millis(), 2_000);
+//! ```
 
 use std::fmt;
 
@@ -68,23 +77,64 @@ macro_rules! number {
 
 number! {
     /// Number of a record in its partition; the first is 0, none is used twice
-    /// while the store stays up.
+    /// while the store stays open. Those of records that were lost with their
+    /// process may be (docs/durability.md section 3).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use duolog::ids::Offset;
+    ///
+    /// assert_eq!(Offset::new(7).saturating_add(1).to_string(), "8");
+    /// assert_eq!(Offset::MAX.checked_add(1), None);
+    /// ```
     Offset(u64)
 }
 number! {
     /// Byte in a file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use duolog::ids::Position;
+    /// assert_eq!(Position::new(4096).since(Position::ZERO), 4096);
+    /// ```
     Position(u64)
 }
 number! {
     /// Byte in the write-ahead log, counted over all files it ever had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use duolog::ids::Lsn;
+    /// assert!(Lsn::ZERO < Lsn::new(1));
+    /// ```
     Lsn(u64)
 }
 number! {
     /// A topic; never used again after the topic was deleted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use duolog::ids::TopicId;
+    /// assert_eq!(TopicId::new(3).get(), 3);
+    /// ```
     TopicId(u32)
 }
 
 /// Milliseconds since 1970-01-01T00:00Z; negative before.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::ids::Timestamp;
+///
+/// let noon = Timestamp::from_millis(12 * 3_600_000);
+/// assert_eq!(noon.saturating_add(-1).millis(), 43_199_999);
+/// assert!(Timestamp::MIN < Timestamp::from_millis(-1));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
 pub struct Timestamp(i64);
@@ -119,7 +169,16 @@ impl fmt::Display for Timestamp {
 }
 
 /// Which store a byte belongs to: drawn at random when the store is made, and
-/// mixed into every checksum.
+/// mixed into every checksum but that of the file which says it.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::ids::StoreId;
+///
+/// let id = StoreId::new([0xab; 16]);
+/// assert_eq!(id.to_string(), "ab".repeat(16));
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct StoreId([u8; 16]);
 
@@ -150,6 +209,15 @@ impl fmt::Debug for StoreId {
 }
 
 /// One partition of one topic.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::ids::{PartitionId, TopicId};
+///
+/// let id = PartitionId { topic: TopicId::new(7), partition: 3 };
+/// assert_eq!(id.to_string(), "7/3");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId {
     /// The topic.

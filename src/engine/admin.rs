@@ -29,8 +29,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a wrong name or option, naming it; `Exists`; `Poisoned`,
-    /// `Closed`, `ReadOnly`, `Full`. Nothing is changed then.
+    /// `Invalid` for a wrong name or option, naming it; `Exists`; `Closed`,
+    /// `ReadOnly`, `Full`, and nothing is changed then. `Poisoned`: the topic may
+    /// or may not be there when the store is opened again.
     pub fn create_topic(&self, name: &str, options: TopicOptions) -> Result<Topic> {
         let shared = self.shared();
         shared.check_open()?;
@@ -68,7 +69,7 @@ impl Engine {
         Ok(Topic::new(self.clone(), state))
     }
 
-    /// All topics, sorted by name.
+    /// All topics, sorted by name; also after the engine was closed.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicInfo> {
         self.shared()
@@ -83,8 +84,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a wrong option, or fewer partitions; `NotFound`,
-    /// `Poisoned`, `Closed`, `ReadOnly`. Nothing is changed then.
+    /// `Invalid` for a wrong option, or fewer partitions; `NotFound`, `Closed`,
+    /// `ReadOnly`, `Full`, and nothing is changed then. `Poisoned`: the change may
+    /// or may not be there when the store is opened again.
     pub fn alter_topic(&self, name: &str, options: TopicOptions) -> Result<()> {
         let shared = self.shared();
         shared.check_open()?;
@@ -113,7 +115,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `NotFound`, `Poisoned`, `Closed`, `ReadOnly`.
+    /// `NotFound`, `Closed`, `ReadOnly`, `Full`, and nothing is changed then.
+    /// `Poisoned`: the topic may or may not be there when the store is opened
+    /// again.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let shared = self.shared();
         shared.check_open()?;

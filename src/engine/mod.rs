@@ -187,7 +187,9 @@ impl Engine {
         &self.owner.shared
     }
 
-    /// Makes everything that was accepted durable, but for transient records.
+    /// Makes everything that was accepted durable, but for transient records
+    /// and for batches that the log did not take
+    /// ([`Stats::batches_unlogged`]): those need [`Engine::checkpoint`].
     ///
     /// # Errors
     ///
@@ -214,8 +216,9 @@ impl Engine {
     }
 
     /// Does what background work is due, for embedders that call the steps by
-    /// themselves ([`Background::Manual`](crate::Background::Manual)). True if
-    /// there was any.
+    /// themselves ([`Background::Manual`](crate::Background::Manual)): writes what
+    /// is buffered, without regard to `linger`, and what maintenance is due.
+    /// True if there was any.
     ///
     /// # Errors
     ///

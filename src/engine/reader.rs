@@ -82,7 +82,10 @@ impl Reader {
     ///   range. Seek.
     /// * `Corrupt`: what is there is damaged; the message names file and byte.
     ///   The position stays.
+    ///   Batches that lie before the damage come with a smaller `max_bytes`.
     /// * `Closed`: the engine was closed, or the topic deleted.
+    /// * `Poisoned`: a write of the log failed, so that nothing will come to
+    ///   wait for. What is durable comes without a wait.
     /// * `Invalid`: a fetch of nothing.
     pub fn fetch(&mut self, fetch: &Fetch) -> Result<Fetched> {
         self.engine.shared().check_open()?;

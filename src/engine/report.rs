@@ -6,7 +6,21 @@ use super::Engine;
 use crate::format::FORMAT_VERSION;
 use crate::ids::Lsn;
 
-/// What the engine runs on, and its limits.
+/// What the engine runs on, and its limits; from [`Engine::info`].
+///
+/// # Examples
+///
+/// ```
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let info = engine.info();
+/// assert_eq!(info.back_end, "blocking");
+/// assert!(!info.read_only);
+/// println!("store {}, {} us a sync", info.store, info.sync_us);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -21,13 +35,31 @@ pub struct Info {
     pub store: String,
     /// True if nothing can be written.
     pub read_only: bool,
-    /// Largest append, in bytes: a quarter of a file of the log.
+    /// Largest append, in bytes: a quarter of a file of the log, at most 64 MiB.
+    /// Each record counts up to some 60 bytes more than it has, each header 20.
     pub commit_bytes_max: u64,
     /// Mean cost of a sync of the log so far, in microseconds; 0 before the first.
     pub sync_us: u64,
 }
 
-/// Counts since the store was opened, and sizes now.
+/// Counts since the store was opened, and sizes now; from [`Engine::stats`].
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Record, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("12345").key("k"))?;
+///
+/// let stats = engine.stats();
+/// assert_eq!((stats.records_appended, stats.bytes_appended), (1, 6));
+/// assert!(stats.wal_syncs >= 1);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -38,8 +70,9 @@ pub struct Stats {
     pub bytes_appended: u64,
     /// Batches they went into.
     pub batches_appended: u64,
-    /// Buffered batches that found no space in the log and waited in memory
-    /// for a checkpoint.
+    /// Buffered batches that the log did not take, for want of space or because
+    /// they were larger than a commit may be, and that waited in memory for a
+    /// checkpoint. Until then a crash loses them.
     pub batches_unlogged: u64,
     /// Records fetched.
     pub records_fetched: u64,
@@ -53,7 +86,7 @@ pub struct Stats {
     pub wal_syncs: u64,
     /// Bytes written to the log, padding included.
     pub wal_bytes: u64,
-    /// Bytes of the log that no snapshot has.
+    /// Bytes of the log that no snapshot has: what an open would read.
     pub wal_live_bytes: u64,
     /// Bytes of batches written to segments.
     pub segment_bytes: u64,
@@ -61,11 +94,31 @@ pub struct Stats {
     pub segment_syncs: u64,
     /// Checkpoints made.
     pub checkpoints: u64,
-    /// Memory of records that are not in segments.
+    /// Memory of batches that are not in segments, 128 bytes for each counted
+    /// in; held against [`tail_bytes_max`](crate::Options::tail_bytes_max).
     pub tail_bytes: u64,
 }
 
-/// What opening found.
+/// What opening found; from [`Engine::recovery`].
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Record, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("x"))?;
+/// engine.close()?;
+///
+/// let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let report = engine.recovery();
+/// assert!(report.clean, "it was closed in order");
+/// assert_eq!(report.torn_bytes, 0);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -74,11 +127,13 @@ pub struct RecoveryReport {
     pub snapshot_lsn: Lsn,
     /// LSN at which the log ended.
     pub end_lsn: Lsn,
-    /// Commits that were read from the log.
+    /// Frames that were read from the log: commits, and the mark of an orderly
+    /// close.
     pub frames_replayed: u64,
-    /// Batches of them that were in no segment.
+    /// Batches of them that were in no segment, and went to memory.
     pub records_replayed: u64,
-    /// Bytes of a torn tail that were cut: never acknowledged.
+    /// Bytes of a torn tail that were cut, or left out of a read-only store: as
+    /// far as anything says, never acknowledged.
     pub torn_bytes: u64,
     /// True if the store had been closed in order.
     pub clean: bool,

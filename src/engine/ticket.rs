@@ -13,7 +13,9 @@ use crate::partition::{Accepted, Appended};
 ///
 /// Wait on it from a thread, or await it from any async runtime: it is a
 /// future that needs no reactor. Dropping it changes nothing: the append goes
-/// on.
+/// on. It keeps the store open.
+///
+/// Done at once where the append is not durable.
 ///
 /// # Examples
 ///
@@ -65,6 +67,9 @@ impl Ticket {
 
     /// The same for at most `timeout`; false if that passed. Can be called
     /// again.
+    ///
+    /// If nobody else writes, this thread does, and then it takes as long as
+    /// that write and sync.
     ///
     /// # Errors
     ///

@@ -109,10 +109,12 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// * `Invalid`: no records, one over the limit, or too many for one commit.
+    /// * `Invalid`: no records, one over the limit, or too many for one commit
+    ///   (see [`Info::commit_bytes_max`](crate::Info::commit_bytes_max)).
+    /// * `Unsupported`: compression that is not in this build.
     /// * `NotFound`: there is no such partition.
     /// * `Busy`: a limit was reached, and `options` say not to wait.
-    /// * `Full`: the disk is full.
+    /// * `Full`: the disk is full, and the log needed another file.
     /// * `Closed`: the engine was closed, or the topic deleted.
     /// * `ReadOnly`: the store was opened so.
     /// * `Poisoned`: a write failed. Records may or may not survive if this
@@ -258,7 +260,9 @@ impl Topic {
     /// # Errors
     ///
     /// `OutOfRange` if `before` is beyond what is durable; `NotFound`,
-    /// `Poisoned`, `Closed`, `ReadOnly`.
+    /// `Poisoned`, `Closed`, `ReadOnly`, `Full`. The operating system's if files
+    /// could not be removed: the trim stands then, and the background tries
+    /// again.
     pub fn trim(&self, partition: u32, before: Offset) -> Result<Offset> {
         let part = self.part(partition)?;
         let (start, _) = self.engine.shared().trim(&part, before)?;

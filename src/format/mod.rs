@@ -57,6 +57,19 @@ const _: () = assert!(SNAPSHOT_PAYLOAD_LEN_MAX <= u32::MAX as usize);
 ///
 /// Whether that is a torn tail or damage is the caller's to say: only it knows
 /// where the bytes came from.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::DecodeError;
+///
+/// fn needs_another_build(error: &DecodeError) -> bool {
+///     matches!(error, DecodeError::Unsupported { .. })
+/// }
+/// let error = DecodeError::Incomplete { what: "record", needed: 7, found: 3 };
+/// assert!(!needs_another_build(&error));
+/// assert_eq!(error.to_string(), "record ends early: 7 bytes needed, 3 found");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// The bytes end inside the structure.

@@ -48,7 +48,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A record without a value: it deletes its key where a topic is compacted.
+    /// A record without a value: it says that its key is gone. It is kept and read
+    /// like any other; compaction by key is not in this release.
     #[must_use]
     pub fn tombstone<K: AsRef<[u8]> + ?Sized>(key: &'a K) -> Self {
         Self {
@@ -64,7 +65,8 @@ impl<'a> Record<'a> {
         self
     }
 
-    /// Adds a header. At most [`HEADERS_MAX`](crate::limits::HEADERS_MAX); names may repeat.
+    /// Adds a header. At most [`HEADERS_MAX`](crate::limits::HEADERS_MAX), in the
+    /// order in which they were added; names may repeat, and may be empty.
     #[must_use]
     pub fn header<V: AsRef<[u8]> + ?Sized>(mut self, name: &'a str, value: &'a V) -> Self {
         self.headers.push((name, value.as_ref()));
@@ -179,6 +181,24 @@ fn put_optional(buf: &mut BytesMut, bytes: Option<&[u8]>) {
 }
 
 /// A record as it was read: borrowed from the batch that it lies in.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Fetch, Record, Start, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("paid").key("order-7").header("trace", "a1"))?;
+/// let fetched = topic.reader(0, Start::Earliest)?.fetch(&Fetch::default())?;
+/// let records = fetched.batches()[0].records()?;
+/// let record = records.iter().next().expect("one record")?;
+/// assert_eq!((record.offset().get(), record.value()), (0, &b"paid"[..]));
+/// assert_eq!(record.header("trace"), Some(&b"a1"[..]));
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordView<'a> {
     offset: Offset,
@@ -235,6 +255,26 @@ impl<'a> RecordView<'a> {
 }
 
 /// The headers of a record: an iterator over names and values.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Fetch, Record, Start, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("paid").key("order-7").header("trace", "a1"))?;
+/// let fetched = topic.reader(0, Start::Earliest)?.fetch(&Fetch::default())?;
+/// let records = fetched.batches()[0].records()?;
+/// for record in &records {
+///     let headers = record?.headers();
+///     assert_eq!(headers.len(), 1);
+///     assert_eq!(headers.collect::<Vec<_>>(), [("trace", &b"a1"[..])]);
+/// }
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Headers<'a> {
     bytes: &'a [u8],
@@ -362,6 +402,27 @@ pub(crate) fn split_first(
 
 /// The records of a batch, uncompressed: shares the batch's memory, or owns
 /// what was decompressed.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Fetch, Record, Start, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("paid").key("order-7").header("trace", "a1"))?;
+/// let fetched = topic.reader(0, Start::Earliest)?.fetch(&Fetch::default())?;
+/// let records = fetched.batches()[0].records()?;
+/// let shared = match records.iter().next() {
+///     Some(record) => records.share(record?.value()),
+///     None => unreachable!("there is one"),
+/// };
+/// drop(records);
+/// assert_eq!(shared, "paid");
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Records {
     pub(crate) payload: Bytes,

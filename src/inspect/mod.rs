@@ -27,6 +27,24 @@ pub use report::{Outcome, Problem, VerifyReport};
 
 /// Checks every byte of the store at `path` that counts.
 ///
+/// # Examples
+///
+/// ```
+/// use duolog::inspect::{self, Outcome};
+/// use duolog::{Engine, Options};
+///
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("data");
+/// Engine::open(&path, Options::default())?.close()?;
+///
+/// let report = inspect::verify(&path)?;
+/// assert_eq!(report.outcome(), Outcome::Clean);
+/// for problem in &report.problems {
+///     println!("{} at byte {}: {}", problem.file, problem.position, problem.message);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// `NotFound` if there is no store, `Locked` while an engine has it open for

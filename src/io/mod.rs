@@ -39,7 +39,39 @@ pub use blocking::OsFileSystem;
 /// The page size of the kernel and the sector size of disks sold since 2011.
 pub const BLOCK_LEN: usize = 4096;
 
-/// A file system: where directories come from.
+/// A file system: where directories come from. An engine is opened on one with
+/// [`Engine::open_with`](crate::Engine::open_with).
+///
+/// # Examples
+///
+/// A back end that lends all but its name from another:
+///
+/// ```
+/// use std::{io, path::Path, sync::Arc};
+/// use duolog::io::{Directory, FileSystem, OsFileSystem};
+///
+/// #[derive(Debug)]
+/// struct Mine(OsFileSystem);
+///
+/// impl FileSystem for Mine {
+///     fn open_root(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+///         self.0.open_root(path, create)
+///     }
+///     fn random(&self, buf: &mut [u8]) -> io::Result<()> {
+///         self.0.random(buf)
+///     }
+///     fn name(&self) -> &'static str {
+///         "mine"
+///     }
+/// }
+/// # let dir = tempfile::tempdir()?;
+/// let mine = Arc::new(Mine(OsFileSystem::new()));
+/// let path = dir.path().join("data");
+/// let engine = duolog::Engine::open_with(mine, path, duolog::Options::default())?;
+/// assert_eq!(engine.info().back_end, "mine");
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait FileSystem: Send + Sync + fmt::Debug {
     /// Opens the directory at `path`.
     ///
@@ -97,6 +129,22 @@ pub enum OpenMode {
 }
 
 /// A held directory.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::io::{EntryKind, FileSystem, OpenMode, OsFileSystem};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let root = OsFileSystem::new().open_root(&dir.path().join("data"), true)?;
+/// root.create_dir("wal")?;
+/// root.open("note", OpenMode::CreateNew)?;
+/// root.sync()?; // now both names survive a power cut
+/// let kinds: Vec<_> = root.list()?.into_iter().map(|entry| entry.kind).collect();
+/// assert_eq!(kinds, [EntryKind::File, EntryKind::Directory]);
+/// assert!(root.open("../note", OpenMode::Read).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Directory: Send + Sync + fmt::Debug {
     /// Opens the directory `name` in this one.
     ///
@@ -179,6 +227,22 @@ pub trait Directory: Send + Sync + fmt::Debug {
 }
 
 /// Holds a lock until it is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::io::{FileSystem, OsFileSystem};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let root = OsFileSystem::new().open_root(&dir.path().join("data"), true)?;
+/// let guard = root.lock("LOCK", true, "process 7")?;
+/// assert!(guard.is_some());
+/// assert!(root.lock("LOCK", true, "me")?.is_none(), "also in one process");
+/// assert_eq!(root.lock_note("LOCK")?, "process 7");
+/// drop(guard);
+/// assert!(root.lock("LOCK", true, "me")?.is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct LockGuard(#[expect(dead_code, reason = "held for its Drop")] Box<dyn Send + Sync>);
 
 impl LockGuard {
@@ -206,6 +270,24 @@ pub enum Advice {
 }
 
 /// An open regular file. Positions are explicit; handles are shared.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::io::{FileSystem, OpenMode, OsFileSystem};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let root = OsFileSystem::new().open_root(&dir.path().join("data"), true)?;
+/// let file = root.open("log", OpenMode::CreateNew)?;
+/// file.allocate(4096)?;
+/// file.write_all_vectored_at(&[b"two ", b"parts"], 10)?;
+/// file.sync_data()?;
+/// let mut bytes = [0; 9];
+/// file.read_exact_at(&mut bytes, 10)?;
+/// assert_eq!(&bytes, b"two parts");
+/// assert_eq!(file.len()?, 4096);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[expect(
     clippy::len_without_is_empty,
     reason = "a length asks the kernel and may fail; nobody asks if it is zero"

@@ -2,18 +2,32 @@
 
 use super::{Error, Result};
 
-/// What a returned append promises.
+/// What a returned append promises. Weaker ones compare as less.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::Durability;
+///
+/// assert_eq!(Durability::default(), Durability::Durable);
+/// assert!(Durability::Transient < Durability::Buffered);
+/// assert_eq!("buffered".parse::<Durability>()?, Durability::Buffered);
+/// # Ok::<(), duolog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Durability {
-    /// In memory only. Never in the write-ahead log; gone after a restart,
-    /// orderly or not. AMQP's delivery mode 1.
+    /// In memory. Never in the write-ahead log; gone after a restart, orderly
+    /// or not. Visible to readers at once. AMQP's delivery mode 1.
+    ///
+    /// A checkpoint moves such records to segments where other records follow
+    /// them, and where memory is short; there, too, a restart drops them.
     Transient,
     /// Accepted, and written to the log after
     /// [`linger`](super::Options::linger) at the latest. Survives a crash of
     /// the process once written, a power cut once synced (see
-    /// [`SyncPolicy`](super::SyncPolicy)).
+    /// [`SyncPolicy`](super::SyncPolicy)). Visible to readers at once.
     Buffered,
     /// Synced. Survives a power cut. Visible to readers only then.
     #[default]
@@ -55,6 +69,16 @@ impl std::str::FromStr for Durability {
 }
 
 /// How the records of a batch are compressed.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{AppendOptions, Codec};
+///
+/// let options = AppendOptions::default().codec("none".parse()?);
+/// assert_eq!(options.codec, Some(Codec::None));
+/// # Ok::<(), duolog::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
@@ -109,10 +133,24 @@ impl std::str::FromStr for Codec {
     }
 }
 
-/// What an append does when memory or the write-ahead log is at its limit.
+/// What an append does when memory or the write-ahead log is at its limit:
+/// [`tail_bytes_max`](super::Options::tail_bytes_max),
+/// [`wal_bytes_max`](super::Options::wal_bytes_max), or four groups that wait.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{AppendOptions, OnLimit, Options};
+///
+/// // A broker that pushes back on its clients by itself.
+/// let options = Options::default().on_limit(OnLimit::Fail);
+/// let urgent = AppendOptions::default().on_limit(OnLimit::Block);
+/// # let _ = (options, urgent);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnLimit {
-    /// Waits until the background work has made room.
+    /// Waits until the background work has made room; with
+    /// [`Background::Manual`](super::Background::Manual), makes it.
     #[default]
     Block,
     /// Fails at once with [`ErrorKind::Busy`](crate::ErrorKind::Busy); nothing
@@ -153,7 +191,8 @@ impl AppendOptions {
         self
     }
 
-    /// Sets the partition, from 0. Default: by key, sticky round robin without.
+    /// Sets the partition, from 0. Default: by key; without one, to one partition
+    /// at a time, the next after 16 KiB.
     #[must_use]
     pub fn partition(mut self, partition: u32) -> Self {
         self.partition = Some(partition);

@@ -8,18 +8,39 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 
 /// When buffered records are synced. Durable ones always are, at once.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use duolog::{Options, SyncPolicy};
+///
+/// let default = Options::default().sync_policy;
+/// assert_eq!(default, SyncPolicy::Interval(Duration::from_millis(100)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncPolicy {
     /// After every write to the log.
     Always,
     /// At the latest so long after a write.
     Interval(Duration),
-    /// Only along with durable records, at a checkpoint, when a file of the log
-    /// is full, and at close.
+    /// Only along with durable records, changes of topics and trims, at a
+    /// checkpoint, when a file of the log is full, with
+    /// [`Engine::sync`](crate::Engine::sync), and at close.
     Never,
 }
 
-/// How segments are read.
+/// How sealed segments are read. The active segment of a partition and the log
+/// are read with `pread` in any case, and every batch is checked in any case.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Options, ReadMode};
+///
+/// let options = Options::default().read_mode(ReadMode::Pread);
+/// assert_eq!(options.read_mode, ReadMode::Pread);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
     /// Through a read-only map: no copy. A media error ends the process with
@@ -29,13 +50,33 @@ pub enum ReadMode {
     Pread,
 }
 
-/// Who calls the steps of background work.
+/// Who calls the steps of background work: writing buffered groups, checkpoints,
+/// retention, removing dead files, preparing files of the log.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{AppendOptions, Background, Durability, Engine, Options, Record, TopicOptions};
+///
+/// let dir = tempfile::tempdir()?;
+/// let options = Options::default().background(Background::Manual);
+/// let engine = Engine::open(dir.path().join("data"), options)?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// let buffered = AppendOptions::default().durability(Durability::Buffered);
+/// topic.append_batch(&[Record::new("later")], &buffered)?;
+/// assert!(engine.run_pending()?, "the record is written now");
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
     /// Two threads of the engine.
     Threads,
-    /// The embedder, with [`Engine::run_pending`](crate::Engine::run_pending).
-    /// Work that an append cannot go on without runs inside that append.
+    /// The embedder, with [`Engine::run_pending`](crate::Engine::run_pending):
+    /// it writes what is buffered, whether [`Options::linger`] has passed or not.
+    /// Work that an append cannot go on without runs inside that append. A
+    /// [`Ticket`](crate::Ticket) that is awaited, not waited on, needs those
+    /// calls to make progress.
     Manual,
 }
 
@@ -110,15 +151,17 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Opens without writing anything, not even a lock of others' (any number
-    /// of readers, no writer). Default false.
+    /// Opens without writing anything, under a lock that is shared with other
+    /// readers and keeps writers out ([`ErrorKind::Locked`](crate::ErrorKind)).
+    /// Whatever would write answers `ReadOnly`. Default false.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Makes the store if the directory does not exist or is empty. Default true.
+    /// Makes the store, and missing directories above it, if the directory does
+    /// not exist or is empty. Default true.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
@@ -143,7 +186,8 @@ impl Options {
 
     /// Sets when buffered records are synced. Default every 100 ms; an interval
     /// lies between 1 ms and 1 hour. What was accepted since the last sync may
-    /// be lost in a power cut.
+    /// be lost in a power cut; shorter intervals cost a sync each, during which
+    /// durable appends wait.
     #[must_use]
     pub fn sync_policy(mut self, policy: SyncPolicy) -> Self {
         self.sync_policy = policy;
@@ -153,7 +197,8 @@ impl Options {
     /// Sets how long a buffered record, or the ticket of a durable one that
     /// nobody waits on, may wait before it is written.
     ///
-    /// Default 1 ms; at most 10 s. Longer lingers make larger batches.
+    /// Default 1 ms; at most 10 s. Longer lingers make larger batches; what
+    /// waits is lost if the process ends.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
@@ -163,8 +208,8 @@ impl Options {
     /// Sets the size at which a group of the log is written without waiting for
     /// `linger`.
     ///
-    /// Default 1 MiB; between 4 KiB and 16 MiB. Up to four times as much may be
-    /// waiting in memory.
+    /// Default 1 MiB; between 4 KiB and 16 MiB. Appends wait (or fail) while four
+    /// times as much is waiting in memory.
     #[must_use]
     pub fn group_bytes_max(mut self, bytes: u32) -> Self {
         self.group_bytes_max = bytes;
@@ -175,17 +220,23 @@ impl Options {
     /// zeros before they are used, and used again after.
     ///
     /// Default 64 MiB; between 64 KiB and 1 GiB, a multiple of 4 KiB. A quarter
-    /// of it, but at most 64 MiB, is the largest commit.
+    /// of it, but at most 64 MiB, is the largest commit. It should be at least
+    /// four times the [`batch_bytes_max`](super::TopicOptions::batch_bytes_max) of
+    /// every topic, or buffered batches that fill up find no place in the log
+    /// (see [`Stats::batches_unlogged`](crate::Stats::batches_unlogged)).
     #[must_use]
     pub fn wal_file_bytes(mut self, bytes: u64) -> Self {
         self.wal_file_bytes = bytes;
         self
     }
 
-    /// Sets the size of the log at which appends wait (or fail) until a
-    /// checkpoint has made room. A checkpoint starts at a quarter of it.
+    /// Sets the size of the log. A checkpoint starts when the part after the
+    /// newest snapshot is a quarter of it; at a half appends wait (or fail)
+    /// until that checkpoint has made room. The other half is for the older of
+    /// the two snapshots that are kept.
     ///
-    /// Default 512 MiB; at least four files. Bounds the time to open after a crash.
+    /// Default 512 MiB; at least four files, at most 1 TiB. Bounds the time to
+    /// open after a crash. Spare files take up to half as much again on disk.
     #[must_use]
     pub fn wal_bytes_max(mut self, bytes: u64) -> Self {
         self.wal_bytes_max = bytes;
@@ -195,7 +246,9 @@ impl Options {
     /// Sets the memory for records that are not yet in segments. A checkpoint
     /// starts at half of it; appends wait (or fail) at the whole.
     ///
-    /// Default 64 MiB; at least 256 KiB.
+    /// Default 64 MiB; between 256 KiB and 1 TiB. Each batch counts 128 bytes
+    /// more than it has. The batch that a partition gathers at the time, up to
+    /// 256 KiB of memory, does not count yet.
     #[must_use]
     pub fn tail_bytes_max(mut self, bytes: u64) -> Self {
         self.tail_bytes_max = bytes;
@@ -233,8 +286,9 @@ impl Options {
     }
 
     /// Sets how many segments are kept open for reading. Default 128; between 4
-    /// and 65,536. Each takes a descriptor and, with `Pread`, up to 768 KiB of
-    /// index.
+    /// and 65,536. Each takes a descriptor and, with `Pread`, the memory of its
+    /// index: 24 bytes an entry, 768 KiB for 128 MiB of data at the default
+    /// interval. Active segments take one more descriptor each.
     #[must_use]
     pub fn segments_open_max(mut self, segments: u32) -> Self {
         self.segments_open_max = segments;

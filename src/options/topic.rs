@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::{Codec, Durability, Result, check_range};
 
-/// Which whole segments may go, oldest first. What is `None` does not limit.
+/// Which whole segments may go, oldest first. What is `None` does not limit; a
+/// segment goes if any limit lets it.
 ///
 /// The active segment never goes; see
 /// [`segment_age_max`](TopicOptions::segment_age_max) for when it is sealed.
+/// Passes come every [`retention_interval`](super::Options::retention_interval).
 ///
 /// # Examples
 ///
@@ -31,7 +33,13 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Lets segments go whose newest record is older than `age`. Resolution 1 ms.
+    /// Lets segments go that were sealed more than `age` ago and whose newest
+    /// record is older than that, too. Between 1 ms and 100 years.
+    ///
+    /// One pass takes at most a quarter of a partition's sealed segments for
+    /// their age, and one at least: a clock that is wrong leaves time to notice.
+    /// A jump of the clock while the store is open is not believed, nor is a
+    /// record that claims to be of more than a day after its segment was sealed.
     #[must_use]
     pub fn age(mut self, age: Duration) -> Self {
         self.age = Some(age);
@@ -109,7 +117,8 @@ impl Default for TopicOptions {
 impl TopicOptions {
     /// Number of partitions: the order of records is kept within each.
     ///
-    /// Default 1; between 1 and 100,000. An idle partition costs 16 bytes.
+    /// Default 1; between 1 and 100,000. A partition that was never used costs
+    /// 16 bytes.
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = partitions;
@@ -146,15 +155,17 @@ impl TopicOptions {
     /// sealed sooner after [`linger`](super::Options::linger), or when a reader
     /// comes to it.
     ///
-    /// Default 64 KiB; between 1 KiB and 16 MiB. Larger batches cost less a
-    /// record and compress better.
+    /// Default 64 KiB; between 1 KiB and 16 MiB, and at most a quarter of
+    /// [`wal_file_bytes`](super::Options::wal_file_bytes) makes sense. Larger
+    /// batches cost less a record and compress better.
     #[must_use]
     pub fn batch_bytes_max(mut self, bytes: u32) -> Self {
         self.batch_bytes_max = bytes;
         self
     }
 
-    /// Size at which the active segment is sealed and the next one opened.
+    /// Size at which the active segment is sealed and the next one opened. A
+    /// batch that is larger has a segment of its own.
     ///
     /// Default 128 MiB; between 4 KiB and 2 GiB. Smaller segments let
     /// retention free space sooner; larger ones keep fewer files open.
@@ -165,7 +176,8 @@ impl TopicOptions {
     }
 
     /// Age at which the active segment is sealed, so that retention can get at
-    /// it.
+    /// it: by a checkpoint that has more for it, and by every pass of retention
+    /// of a topic that has a retention by age.
     ///
     /// Default 7 days; between 1 ms and 100 years.
     #[must_use]
@@ -177,7 +189,8 @@ impl TopicOptions {
     /// Bytes of batches between two index entries of a segment.
     ///
     /// Default 4 KiB; between 512 bytes and 1 MiB. A denser index makes a
-    /// fetch at a random offset read less, and costs 24 bytes an entry.
+    /// fetch at a random offset read less, and costs 24 bytes an entry. A
+    /// change applies once the store was opened again.
     #[must_use]
     pub fn index_interval_bytes(mut self, bytes: u32) -> Self {
         self.index_interval_bytes = bytes;

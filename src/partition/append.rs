@@ -16,6 +16,22 @@ use crate::signal::lock;
 use crate::wal::{Ask, CommitHandle, Observer, Wal};
 
 /// Where records went.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{AppendOptions, Record, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// let records = [Record::new("a"), Record::new("b")];
+/// let placed = topic.append_batch(&records, &AppendOptions::default())?;
+/// assert_eq!(placed.len(), 1, "one for each partition");
+/// assert_eq!((placed[0].partition, placed[0].offset.get(), placed[0].count), (0, 0, 2));
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -54,7 +54,8 @@ impl Default for Fetch {
 }
 
 impl Fetch {
-    /// Waits until so many bytes of batches are there. Default 1.
+    /// Waits until so many bytes of batches are there, at most
+    /// [`max_wait`](Self::max_wait). Default 1.
     #[must_use]
     pub fn min_bytes(mut self, bytes: u32) -> Self {
         self.min_bytes = bytes;
@@ -94,7 +95,26 @@ impl Fetch {
     }
 }
 
-/// What a fetch found: batches in order, sharing memory with the log.
+/// What a fetch found: batches in order, sharing memory with the tail or with
+/// the map of a segment. A `Fetched` that is kept keeps that memory.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Fetch, Record, Start, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("one"))?;
+/// topic.append(&Record::new("two"))?;
+///
+/// let fetched = topic.reader(0, Start::Earliest)?.fetch(&Fetch::default())?;
+/// assert_eq!((fetched.record_count(), fetched.next_offset().get()), (2, 2));
+/// assert_eq!(fetched.batches().len(), 2, "each durable append is a batch");
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Fetched {
     pub(super) batches: Vec<Batch>,
@@ -117,7 +137,8 @@ impl Fetched {
         self.batches.is_empty()
     }
 
-    /// How many records.
+    /// How many records. Of batches that lost some in between, the span of their
+    /// offsets counts.
     #[must_use]
     pub fn record_count(&self) -> u64 {
         self.records
@@ -173,6 +194,23 @@ impl Fetched {
 }
 
 /// One record that was fetched; its bytes are shared with the batch.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Fetch, Record, Start, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::tombstone("customer-7"))?;
+///
+/// let records = topic.reader(0, Start::Earliest)?.fetch(&Fetch::default())?.records()?;
+/// assert_eq!(records[0].key.as_deref(), Some(&b"customer-7"[..]));
+/// assert_eq!(records[0].value, None);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredRecord {

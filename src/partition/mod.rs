@@ -97,7 +97,26 @@ struct Files {
     writer: Option<SegmentWriter>,
 }
 
-/// Where a partition stands.
+/// Where a partition stands; from [`Topic::partition`](crate::Topic::partition).
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{AppendOptions, Durability, Record, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// topic.append(&Record::new("kept"))?;
+/// let buffered = AppendOptions::default().durability(Durability::Buffered);
+/// topic.append_batch(&[Record::new("perhaps")], &buffered)?;
+/// engine.sync()?;
+///
+/// let info = topic.partition(0)?;
+/// assert_eq!((info.start.get(), info.durable.get(), info.end.get()), (0, 2, 2));
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -106,15 +125,17 @@ pub struct PartitionInfo {
     pub partition: u32,
     /// First offset that is kept.
     pub start: Offset,
-    /// First offset that is not yet on stable storage.
+    /// First offset that is not yet on stable storage. Transient records never
+    /// are, and do not hold it back. `start <= durable <= end`.
     pub durable: Offset,
     /// Next offset to be assigned.
     pub end: Offset,
     /// Segments on disk.
     pub segments: u64,
-    /// Bytes in them.
+    /// Bytes in them, headers included.
     pub segment_bytes: u64,
-    /// Bytes in memory only (and, unless transient, in the write-ahead log).
+    /// Memory of batches that are in no segment yet, 128 bytes for each counted
+    /// in. Unless transient, they are in the write-ahead log.
     pub tail_bytes: u64,
 }
 

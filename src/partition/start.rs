@@ -10,6 +10,27 @@ use crate::ids::{Offset, Timestamp};
 use crate::signal::lock;
 
 /// Where reading starts.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::ids::{Offset, Timestamp};
+/// use duolog::{Record, Start, TopicOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let topic = engine.create_topic("t", TopicOptions::default())?;
+/// for n in 0..3 {
+///     topic.append(&Record::new("x").timestamp(Timestamp::from_millis(n * 1000)))?;
+/// }
+/// let at = |start| topic.reader(0, start).map(|reader| reader.position().get());
+/// assert_eq!(at(Start::Earliest)?, 0);
+/// assert_eq!(at(Start::After(Offset::new(0)))?, 1);
+/// assert_eq!(at(Start::Time(Timestamp::from_millis(1001)))?, 2);
+/// assert_eq!(at(Start::Latest)?, 3);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -23,7 +44,8 @@ pub enum Start {
     /// After this record (Kinesis: `AFTER_SEQUENCE_NUMBER`).
     After(Offset),
     /// At the first record of this time or later (Kinesis: `AT_TIMESTAMP`);
-    /// [`Start::Latest`] if there is none.
+    /// [`Start::Latest`] if there is none. Times of records need not rise: later
+    /// records may be of an earlier time.
     Time(Timestamp),
 }
 

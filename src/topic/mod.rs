@@ -35,7 +35,25 @@ pub(crate) struct TopicState {
     sticky_bytes: AtomicU64,
 }
 
-/// A topic, as it was made or altered.
+/// A topic, as it was made or altered; from
+/// [`Engine::topics`](crate::Engine::topics).
+///
+/// # Examples
+///
+/// ```
+/// use duolog::TopicOptions;
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// engine.create_topic("orders", TopicOptions::default().partitions(3))?;
+/// engine.create_topic("clicks", TopicOptions::default())?;
+///
+/// let topics = engine.topics();
+/// assert_eq!(topics[1].name, "orders", "sorted by name");
+/// assert_eq!(topics[1].options.partitions, 3);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

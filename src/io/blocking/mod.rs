@@ -49,7 +49,23 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// can come and go between the two calls.
 const CREATE_ROUNDS_MAX: u32 = 8;
 
-/// The file system of the operating system, with blocking calls.
+/// The file system of the operating system, with blocking calls: what
+/// [`Engine::open`](crate::Engine::open) uses.
+///
+/// Directories are made with mode 0700 and files with 0600, whatever the umask;
+/// names are resolved relative to a held directory, and never through a
+/// symbolic link.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::io::{FileSystem, OsFileSystem};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let root = OsFileSystem::new().open_root(&dir.path().join("a/b"), true)?;
+/// assert!(root.list()?.is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsFileSystem;
 

@@ -67,6 +67,29 @@ use disk::Disk;
 use handle::SimDirectory;
 
 /// A simulated disk. Clones are handles of the same disk.
+///
+/// # Examples
+///
+/// What your broker acknowledged is there after a power cut:
+///
+/// ```
+/// use std::sync::Arc;
+/// use duolog::clock::ManualClock;
+/// use duolog::io::sim::{Crash, SimFs};
+/// use duolog::{Background, Engine, Options, Record, TopicOptions};
+///
+/// let options = Options::default()
+///     .background(Background::Manual)
+///     .clock(Arc::new(ManualClock::new(0)));
+/// let disk = SimFs::new(7);
+/// let engine = Engine::open_with(Arc::new(disk.clone()), "/data", options.clone())?;
+/// engine.create_topic("t", TopicOptions::default())?.append(&Record::new("acknowledged"))?;
+///
+/// let after = disk.crash(Crash::NothingUnsynced);
+/// let engine = Engine::open_with(Arc::new(after), "/data", options)?;
+/// assert_eq!(engine.topic("t")?.partition(0)?.end.get(), 1);
+/// # Ok::<(), duolog::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct SimFs {
     disk: Arc<Mutex<Disk>>,
