@@ -125,11 +125,12 @@ impl Engine {
             let _admin = lock(&shared.admin);
             let topic = shared.catalog().get(name)?;
             shared.log_change(Entry::DeleteTopic(topic.id))?;
+            // From here on no flush makes a file of it.
+            topic.delete();
             // Listed as garbage before it leaves the catalog, so that no
             // snapshot misses both.
             lock(&shared.garbage).push(Garbage::Topic(topic.id));
             shared.catalog_mut().remove(topic.id);
-            topic.used().iter().for_each(|partition| partition.delete());
         }
         let removed = shared.remove_garbage();
         // The topic is gone; files that could not be removed are tried again.

@@ -38,14 +38,23 @@ impl Shared {
         self.seal_all()?;
         let (lsn, snapshot) = self.take_stock()?;
         wal.sync()?;
-        self.flush_all(lsn)?;
-        if state.snapshots.back() == Some(&lsn) {
+        // Batches that are in no log make a difference without an LSN.
+        let unlogged = self.env.unlogged.swap(false, Ordering::AcqRel);
+        let flushed = self.flush_all(lsn);
+        if flushed.is_err() && unlogged {
+            self.env.unlogged.store(true, Ordering::Release);
+        }
+        flushed?;
+        let known = state.snapshots.back() == Some(&lsn);
+        if known && !unlogged {
             return Ok(false);
         }
         let snapshot = self.fill(snapshot);
         create::write_snapshot(&*self.snapshots, &snapshot, self.env.store)?;
         self.env.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
-        state.snapshots.push_back(lsn);
+        if !known {
+            state.snapshots.push_back(lsn);
+        }
         while state.snapshots.len() > SNAPSHOTS_KEPT {
             if let Some(old) = state.snapshots.pop_front() {
                 self.remove_snapshot(old)?;
@@ -85,14 +94,13 @@ impl Shared {
         };
         let dirty = self.env.dirty.take();
         let mut failed = None;
-        let close = dirty.len() > WRITERS_OPEN_MAX;
         for partition in &dirty {
             // The others are flushed nevertheless; one that failed has listed
             // itself again.
             if let Err(error) = partition.flush(up_to) {
                 failed = failed.or(Some(error));
-            } else if close {
-                partition.close_writer();
+            } else {
+                self.env.writers.touch(partition);
             }
         }
         failed.map_or(Ok(()), Err)
@@ -126,7 +134,3 @@ impl Shared {
         }
     }
 }
-
-/// Partitions whose segment stays open for writing from one checkpoint to the
-/// next.
-const WRITERS_OPEN_MAX: usize = 128;

@@ -135,15 +135,11 @@ impl Shared {
     }
 
     /// Tells whoever listens what happened.
-    #[cfg_attr(
-        not(feature = "tracing"),
-        expect(clippy::unused_self, reason = "nobody can listen without tracing")
-    )]
     fn event(&self, message: &str) {
         #[cfg(feature = "tracing")]
         tracing::warn!(store = %self.path.display(), "{message}");
         #[cfg(not(feature = "tracing"))]
-        let _: &str = message;
+        let _: (&PathBuf, &str) = (&self.path, message);
     }
 
     /// Makes all durable and lets go of the store. The second call does nothing.
@@ -160,6 +156,7 @@ impl Shared {
                 .iter()
                 .for_each(|partition| partition.news().notify());
         }
+        self.env.let_go();
         drop(lock(&self.lock).take());
         result
     }
@@ -198,7 +195,12 @@ impl Engine {
         let shared = self.shared();
         shared.check_open()?;
         shared.seal_all()?;
-        shared.env.wal()?.sync()
+        shared.env.wal()?.sync()?;
+        if shared.env.unlogged.load(Ordering::Acquire) {
+            // The log had no space for them: segments are where they go.
+            shared.checkpoint_now()?;
+        }
+        Ok(())
     }
 
     /// Moves what is in memory to segments and saves the state, now. The

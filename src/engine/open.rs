@@ -15,7 +15,7 @@ use crate::format::snapshot::{Garbage, Snapshot};
 use crate::ids::{Lsn, to_u64, to_usize};
 use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem};
 use crate::options::{Background, Options};
-use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist};
+use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writers};
 use crate::retention::TimeGuard;
 use crate::topic::Catalog;
 use crate::wal::recover::{From, Recovered, Replay, recover};
@@ -175,6 +175,16 @@ fn assemble(
     let clock = Arc::clone(&options.clock);
     let now = clock.monotonic();
     if !options.read_only {
+        // Names that were read may be in the page cache only; what is written
+        // from here on relies on them.
+        for (dir, name) in [
+            (root, "."),
+            (&*snapshots, "snapshot"),
+            (&*env.topics, "topics"),
+        ] {
+            dir.sync()
+                .map_err(|error| Error::io(format!("sync {}", path.join(name).display()), error))?;
+        }
         let wal = recovered.start(files, wal_options(&options), Arc::clone(&clock))?;
         let set = env.wal.set(Arc::new(wal));
         debug_assert!(set.is_ok(), "set once");
@@ -230,6 +240,8 @@ fn partition_env(
         snapshot_lsn: AtomicU64::new(0),
         // The other half is for the older of the two snapshots that are kept.
         log_bytes_max: options.wal_bytes_max / 2,
+        unlogged: AtomicBool::new(false),
+        writers: Writers::default(),
         counters: Counters::default(),
     }
 }
@@ -421,7 +433,7 @@ impl<'a> Replayer<'a> {
             }
             Entry::DeleteTopic(id) => {
                 if let Some(topic) = self.catalog.remove(*id) {
-                    topic.used().iter().for_each(|partition| partition.delete());
+                    topic.delete();
                     self.garbage.push(Garbage::Topic(*id));
                 }
             }

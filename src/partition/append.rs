@@ -233,7 +233,9 @@ impl Partition {
         wal.check_open()?;
         let now = record_time(&self.env);
         let transient = how.durability == Durability::Transient;
-        let batch_max = to_usize(u64::from(part.options.batch_bytes_max));
+        // A frame has to hold it.
+        let frame_max = to_usize(wal.commit_bytes_max()) - APPEND_ENTRY_LEN;
+        let batch_max = to_usize(u64::from(part.options.batch_bytes_max)).min(frame_max);
         let mut state = self.open_state()?;
         let open = &mut *state;
         let fits = open.builder.is_transient() == transient
@@ -302,6 +304,7 @@ impl Partition {
             // log keeps them from being seen.
             let handle = wal.enqueue(&[entry], self.ask(how));
             if handle.is_err() {
+                self.env.unlogged.store(true, Ordering::Release);
                 self.env
                     .counters
                     .batches_unlogged

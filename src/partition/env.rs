@@ -1,5 +1,6 @@
 //! What all partitions of an engine share: the log, memory, lists of work.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -36,7 +37,48 @@ pub(crate) struct PartitionEnv {
     pub(crate) snapshot_lsn: AtomicU64,
     /// Bytes of the log after the newest snapshot at which appends wait.
     pub(crate) log_bytes_max: u64,
+    /// True if a buffered batch found no space in the log since the last
+    /// checkpoint.
+    pub(crate) unlogged: AtomicBool,
+    /// Partitions whose active segment is open for writing, the least recently
+    /// used first.
+    pub(crate) writers: Writers,
     pub(crate) counters: Counters,
+}
+
+/// Partitions with an open writer: descriptors have a bound.
+#[derive(Debug, Default)]
+pub(crate) struct Writers(Mutex<VecDeque<Arc<Partition>>>);
+
+/// Active segments that stay open for writing.
+const WRITERS_OPEN_MAX: usize = 128;
+
+impl Writers {
+    /// Notes that a partition's writer was used, and closes the one that was
+    /// not for longest if there are too many. To be called without locks.
+    pub(crate) fn touch(&self, partition: &Arc<Partition>) {
+        let mut open = lock(&self.0);
+        open.retain(|other| !Arc::ptr_eq(other, partition));
+        open.push_back(Arc::clone(partition));
+        let oldest = (open.len() > WRITERS_OPEN_MAX).then(|| open.pop_front());
+        drop(open);
+        if let Some(oldest) = oldest.flatten() {
+            oldest.close_writer();
+        }
+    }
+}
+
+impl PartitionEnv {
+    /// Lets go of all partitions that wait for something: they hold on to this
+    /// environment, which holds on to them.
+    pub(crate) fn let_go(&self) {
+        drop(self.open.take());
+        drop(self.dirty.take());
+        let writers = std::mem::take(&mut *lock(&self.writers.0));
+        for partition in writers {
+            partition.close_writer();
+        }
+    }
 }
 
 /// What happened since open.
@@ -225,6 +267,14 @@ impl PartitionEnv {
                     return Err(Error::io(format!("sync {path}"), error));
                 }
                 parent.open_dir(name)
+            }
+            Ok(child) if create => {
+                // Its name may have been read from the page cache, after a
+                // process that died before it synced it.
+                parent
+                    .sync()
+                    .map_err(|error| Error::io(format!("sync {path}"), error))?;
+                Ok(child)
             }
             other => other,
         }

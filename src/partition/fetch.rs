@@ -271,7 +271,13 @@ impl Partition {
             let seen = self.news.seen();
             let fetched = self.fetch_now(from, fetch)?;
             let left = deadline.left().unwrap_or(Duration::MAX);
-            if fetched.bytes >= u64::from(fetch.min_bytes) || left.is_zero() {
+            let enough = fetched.bytes >= u64::from(fetch.min_bytes) || left.is_zero();
+            // Nothing more comes once the log has ended.
+            let log = self.env.wal.get();
+            let ended = log
+                .filter(|_| !enough)
+                .and_then(|wal| wal.check_open().err());
+            if enough || (ended.is_some() && !fetched.is_empty()) {
                 let counters = &self.env.counters;
                 counters
                     .records_fetched
@@ -281,7 +287,9 @@ impl Partition {
                     .fetch_add(fetched.bytes, Ordering::Relaxed);
                 return Ok(fetched);
             }
-            self.env.wal.get().map_or(Ok(()), |wal| wal.check_open())?;
+            if let Some(error) = ended {
+                return Err(error);
+            }
             self.news.wait(seen, left);
         }
     }
@@ -362,11 +370,14 @@ impl Partition {
         };
         let mut batches = Vec::new();
         let max = take.bytes_left();
-        match place {
-            Some(place) => {
-                reader.read_at(place, take.at, meta.bytes, meta.end, max, &mut batches)?;
-            }
-            None => reader.read(take.at, meta.bytes, meta.end, max, &mut batches)?,
+        let read = match place {
+            Some(place) => reader.read_at(place, take.at, meta.bytes, meta.end, max, &mut batches),
+            None => reader.read(take.at, meta.bytes, meta.end, max, &mut batches),
+        };
+        // What lies before damage is good, and comes first; the next fetch
+        // starts at the damage and says so.
+        if batches.is_empty() {
+            read?;
         }
         let mut reached = if batches.is_empty() {
             meta.end
@@ -394,6 +405,9 @@ impl Partition {
     pub(super) fn open_segment(self: &Arc<Self>, meta: &SegmentMeta) -> Result<Arc<SegmentReader>> {
         if meta.sealed.is_none() {
             self.load_active_index()?;
+            if self.env.writable {
+                self.env.writers.touch(self);
+            }
         }
         let interval = self.options().index_interval_bytes;
         let fits = |reader: &SegmentReader| reader.meta().sealed == meta.sealed;

@@ -38,7 +38,7 @@ mod trim;
 pub use append::Appended;
 pub(crate) use append::{Accepted, How, Part, commit_one, commit_together};
 pub(crate) use cache::Readers;
-pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist};
+pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist, Writers};
 pub use fetch::{Fetch, Fetched, StoredRecord};
 pub(crate) use flush::FlushUpTo;
 pub use start::Start;

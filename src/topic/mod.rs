@@ -3,7 +3,7 @@
 //! A name leads to an id, and only ids lead to files. A partition costs a
 //! pointer until it is first used.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +31,8 @@ pub(crate) struct TopicState {
     options: SharedOptions,
     partitions: RwLock<Vec<OnceLock<Arc<Partition>>>>,
     env: Arc<PartitionEnv>,
+    /// Set with `partitions` locked for writing; then none is made any more.
+    deleted: AtomicBool,
     sticky: AtomicU32,
     sticky_bytes: AtomicU64,
 }
@@ -75,6 +77,7 @@ impl TopicState {
             options: Arc::new(RwLock::new(Arc::new(meta.options))),
             partitions: RwLock::new((0..count).map(|_| OnceLock::new()).collect()),
             env,
+            deleted: AtomicBool::new(false),
             sticky: AtomicU32::new(0),
             sticky_bytes: AtomicU64::new(0),
         })
@@ -106,12 +109,18 @@ impl TopicState {
     ///
     /// # Errors
     ///
-    /// `NotFound` with the range.
+    /// `NotFound` with the range; `Closed` if the topic was deleted.
     pub(crate) fn partition(&self, number: u32) -> Result<Arc<Partition>> {
         let partitions = self
             .partitions
             .read()
             .unwrap_or_else(PoisonError::into_inner);
+        if self.deleted.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                format!("topic {:?} was deleted", self.name),
+            ));
+        }
         let slot = partitions.get(to_usize(u64::from(number))).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -162,6 +171,20 @@ impl TopicState {
             .iter()
             .filter_map(|slot| slot.get().cloned())
             .collect()
+    }
+
+    /// Makes every further use an error and wakes all who wait.
+    pub(crate) fn delete(&self) {
+        {
+            let _all = self
+                .partitions
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.deleted.store(true, Ordering::Relaxed);
+        }
+        for partition in self.used() {
+            partition.delete();
+        }
     }
 
     /// Takes new options, which were checked.

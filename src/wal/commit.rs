@@ -63,6 +63,9 @@ impl Wal {
         let mut inner = lock(&self.inner);
         if let Err(error) = written {
             self.poison_all(inner, &error, &group.state);
+            for observer in &group.observers {
+                observer.committed();
+            }
             return;
         }
         inner.written = end;
@@ -160,7 +163,11 @@ impl Wal {
         let stored = self.poison.set(error.clone());
         debug_assert!(stored.is_ok(), "nobody leads after a failure");
         let mut states = vec![Arc::clone(failed)];
-        states.extend(inner.ready.drain(..).map(|group| group.state));
+        let mut observers = std::mem::take(&mut inner.building.observers);
+        for group in inner.ready.drain(..) {
+            states.push(group.state);
+            observers.extend(group.observers);
+        }
         states.push(Arc::clone(&inner.building.state));
         inner.pending = 0;
         self.pending.store(0, Ordering::Relaxed);
@@ -173,6 +180,10 @@ impl Wal {
         );
         for state in states {
             state.finish(Err(answer.clone()));
+        }
+        // Who waits for the records learns that they do not come.
+        for observer in observers {
+            observer.committed();
         }
         self.work.notify();
     }

@@ -154,7 +154,9 @@ impl Spares {
     /// enough.
     pub(super) fn give_back(&self, file: &WalFile, keep: usize) -> Result<()> {
         let mut next = lock(&self.making);
-        if self.count() >= keep {
+        // The size may have been another when the file was made.
+        let fits = file.file.len().is_ok_and(|len| len == self.env.file_bytes);
+        if self.count() >= keep || !fits {
             let name = name(file.sequence);
             return match self.env.dir.remove_file(&name) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -112,6 +112,8 @@ struct Listing {
     live: Vec<LiveFile>,
     /// Files that are not live: spares, or files whose header was lost.
     others: Vec<(u64, Arc<dyn File>)>,
+    /// Of those, the ones that are ours to use again.
+    spares: Vec<u64>,
     notes: Vec<String>,
 }
 
@@ -123,6 +125,7 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
     let mut listing = Listing {
         live: Vec::new(),
         others: Vec::new(),
+        spares: Vec::new(),
         notes: Vec::new(),
     };
     for entry in entries {
@@ -160,7 +163,20 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
                     seed: Seed::wal(env.store, sequence),
                 });
             }
-            _ => listing.others.push((sequence, file)),
+            Ok(WalBlock::Zeros) => {
+                listing.spares.push(sequence);
+                listing.others.push((sequence, file));
+            }
+            Ok(WalBlock::Header(header)) if header.store == env.store => {
+                listing.spares.push(sequence);
+                listing.others.push((sequence, file));
+            }
+            // What is no file of this store is not ours to use or remove.
+            _ => {
+                let note = format!("wal/{} has no header of this store", entry.name);
+                listing.notes.push(note);
+                listing.others.push((sequence, file));
+            }
         }
     }
     Ok(listing)
@@ -187,6 +203,7 @@ pub(crate) fn recover(
     let Listing {
         live: all,
         others,
+        spares,
         notes,
     } = list(env, mode)?;
     let first = first_needed(&all, from);
@@ -222,7 +239,6 @@ pub(crate) fn recover(
     let (obsolete, mut kept) = split_kept(old, &live, from.keep);
     kept.extend(live);
     let obsolete = obsolete.iter().map(|file| file.header.sequence);
-    let spares = others.iter().map(|(sequence, _)| *sequence);
     Ok(Recovered {
         frames,
         end: padded(end.at),
@@ -349,6 +365,7 @@ impl Recovered {
         let next_sequence = self.last.header.sequence + 1;
         let base = self.proven.min(self.end);
         let tail = self.copy_tail(base, env.store)?;
+        self.settle_last(&env)?;
         // A spare of this number may hold frames of this very generation, from
         // an attempt that a crash ended. They must not come back: it is made
         // anew unless the close mark says that there was no such attempt.
@@ -385,6 +402,23 @@ impl Recovered {
             wal.give_back_obsolete(*obsolete)?;
         }
         Ok(wal)
+    }
+
+    /// Makes the header of the last file durable: it may have been read from
+    /// the page cache, and the next file is nothing without it. Written once
+    /// more, since a sync that failed before may have left it clean.
+    fn settle_last(&self, env: &FilesEnv) -> Result<()> {
+        let spare = Spare {
+            file: Arc::clone(&self.last.file),
+            sequence: self.last.header.sequence,
+        };
+        let file = WalFile::new(env, spare, self.last.header.base);
+        file.file
+            .write_all_at(&file.header_block(env.store), 0)
+            .map_err(|error| Error::io(format!("write {}", file.path()), error))?;
+        file.file
+            .sync_data()
+            .map_err(|error| Error::io(format!("sync {}", file.path()), error))
     }
 
     /// The blocks from `base` to the end, sealed for the next generation.

@@ -2,6 +2,7 @@
 //! partition, a picture of a directory, this binary as another process.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -158,7 +159,11 @@ pub(crate) fn watched<T>(name: &str, work: impl FnOnce() -> T) -> T {
     let owner = name.to_owned();
     let watchdog = std::thread::spawn(move || {
         if wait.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{owner} has hung for 120 s: a deadlock or a lost wake-up");
+            let mut out = std::io::stderr();
+            _ = writeln!(
+                out,
+                "{owner} has hung for 120 s: a deadlock or a lost wake-up"
+            );
             std::process::abort();
         }
     });

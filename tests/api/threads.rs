@@ -2,10 +2,11 @@
 //! waits for ever.
 
 use std::collections::HashMap;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use duolog::{AppendOptions, Durability, Fetch, Record, Start, Topic, TopicOptions};
+use duolog::{AppendOptions, Durability, ErrorKind, Fetch, Record, Start, Topic, TopicOptions};
 
 use crate::support::{Place, buffered, records, small, topic, watched};
 
@@ -159,9 +160,9 @@ fn a_storm_of_checkpoints_syncs_and_trims_loses_nothing() {
                 });
             });
             scope.spawn(|| never_back(&topic, &done));
-            writers
-                .into_iter()
-                .for_each(|writer| writer.join().unwrap());
+            for writer in writers {
+                writer.join().unwrap();
+            }
             done.store(true, Ordering::Relaxed);
         });
         let whole = |topic: &Topic| {
@@ -230,5 +231,65 @@ fn topics_that_grow_and_go_under_checkpoints_are_there_after_a_restart() {
                 assert_eq!(records(&grows, partition).len(), 1, "round {round}");
             }
         }
+    });
+}
+
+/// Appends until an error, which must be `Closed`; returns how many went well.
+fn until_closed(topic: &Topic, thread: u32, how: &AppendOptions) -> u32 {
+    for number in 0.. {
+        let value = value(thread, number);
+        match topic.append_with(&Record::new(&value), how) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Closed => return number,
+            Err(error) => panic!("neither done nor closed: {error}"),
+        }
+    }
+    unreachable!("a thread ends when the engine is closed")
+}
+
+/// Symptom: an append to a topic that had been deleted was acknowledged, again
+/// and again, and its files came back. Cause: a partition that was first used
+/// after the deletion was made anew, and knew nothing of it; and a deleted
+/// topic's files were removed while a flush could still make more. Fix: the
+/// topic knows that it was deleted, before its files go.
+#[test]
+fn a_topic_deleted_among_appends_is_gone_and_the_rest_unharmed() {
+    watched("a deletion among appends", || {
+        let place = Place::new();
+        let options = small().checkpoint_interval(Duration::from_millis(10));
+        let engine = place.open(options);
+        let rest = topic(&engine, "rest");
+        for round in 0..20 {
+            let many = TopicOptions::default().partitions(4);
+            let topic = engine.create_topic("t", many).unwrap();
+            let start = Barrier::new(5);
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (topic, start) = (&topic, &start);
+                    let how = match thread % 2 {
+                        0 => AppendOptions::default(),
+                        _ => buffered(),
+                    };
+                    scope.spawn(move || {
+                        start.wait();
+                        until_closed(topic, thread, &how.partition(thread));
+                    });
+                }
+                start.wait();
+                std::thread::sleep(Duration::from_micros(500 * (round % 8)));
+                let number = u32::try_from(round).unwrap();
+                rest.append(&Record::new(&value(0, number))).unwrap();
+                engine.delete_topic("t").unwrap();
+            });
+        }
+        engine.close().unwrap();
+        let engine = place.open(small());
+        assert_eq!(engine.topics().len(), 1);
+        let rest = engine.topic("rest").unwrap();
+        assert_eq!(counts(&rest, 0)[&0], 20);
+        let left = std::fs::read_dir(place.path().join("topics")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        let only = rest.id().to_string();
+        assert!(left.iter().all(|name| name == only.as_str()), "{left:?}");
     });
 }

@@ -154,9 +154,9 @@ fn many_tickets_share_writes() {
                 .unwrap()
         })
         .collect();
-    tickets
-        .into_iter()
-        .for_each(|ticket| _ = ticket.wait().unwrap());
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
     let syncs = engine.stats().wal_syncs - before;
     assert!(syncs < 10, "{syncs} syncs for 1000 tickets of one thread");
 }

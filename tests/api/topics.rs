@@ -131,6 +131,27 @@ fn a_topic_deleted_and_made_again_is_another_one_and_empty() {
 }
 
 #[test]
+fn every_partition_of_a_deleted_topic_is_closed_used_or_not() {
+    let place = Place::new();
+    let engine = place.open(small());
+    let options = TopicOptions::default().partitions(2);
+    let topic = engine.create_topic("t", options).unwrap();
+    let there = |partition| AppendOptions::default().partition(partition);
+    topic.append_with(&Record::new("x"), &there(0)).unwrap();
+    engine.delete_topic("t").unwrap();
+    for partition in 0..2 {
+        let kind = ErrorKind::Closed;
+        let words = &["\"t\" was deleted"];
+        let record = Record::new("y");
+        fails(topic.append_with(&record, &there(partition)), kind, words);
+        fails(topic.reader(partition, Start::Earliest), kind, words);
+        fails(topic.partition(partition), kind, words);
+        let nothing = duolog::ids::Offset::ZERO;
+        fails(topic.trim(partition, nothing), kind, words);
+    }
+}
+
+#[test]
 fn a_deleted_topic_stays_deleted_and_its_id_is_not_used_again() {
     let place = Place::new();
     let engine = place.open(small());
