@@ -145,6 +145,7 @@ fn wal_header() -> WalHeader {
         store: STORE,
         sequence: GENERATION,
         base: Lsn::new(4096),
+        blocks: 16_384,
     }
 }
 

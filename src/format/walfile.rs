@@ -24,6 +24,9 @@ pub(crate) struct WalHeader {
     ///
     /// Invariant: everything below it was durable when this was written.
     pub(crate) base: Lsn,
+    /// Size of the file in blocks of 4 KiB, fixed when it was made: a shorter
+    /// file has lost its end.
+    pub(crate) blocks: u32,
 }
 
 /// What the first block of a file in the WAL's directory is.
@@ -40,13 +43,14 @@ impl WalHeader {
     pub(crate) fn encode(&self) -> [u8; WAL_HEADER_LEN] {
         let mut out = [0; WAL_HEADER_LEN];
         let (_, fields) = out.split_at_mut(4);
-        let parts: [&[u8]; 6] = [
+        let parts: [&[u8]; 7] = [
             &MAGIC.to_le_bytes(),
             &super::FORMAT_VERSION.to_le_bytes(),
             &[0, 0],
             self.store.bytes(),
             &self.sequence.to_le_bytes(),
             &self.base.get().to_le_bytes(),
+            &self.blocks.to_le_bytes(),
         ];
         let mut rest = fields;
         for part in parts {
@@ -76,13 +80,14 @@ impl WalHeader {
         let store = StoreId::new(cursor.id("store id")?);
         let sequence = cursor.u64("WAL sequence")?;
         let base = Lsn::new(cursor.u64("WAL base lsn")?);
-        cursor.zeros(WAL_HEADER_LEN - 44, "WAL header bytes 44 to 47")?;
+        let blocks = cursor.u32("blocks of the WAL file")?;
         let covered = block.get(4..WAL_HEADER_LEN).unwrap_or_default();
         Seed::store(store).verify(covered, crc, "WAL header")?;
         Ok(WalBlock::Header(Self {
             store,
             sequence,
             base,
+            blocks,
         }))
     }
 }

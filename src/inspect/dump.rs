@@ -306,7 +306,7 @@ impl Dump<'_> {
         let files = log::files(self.store, &mut Vec::new())?;
         for (n, file) in files.iter().enumerate() {
             let state = match &file.role {
-                Role::Live(_) => "live".to_owned(),
+                Role::Live(..) => "live".to_owned(),
                 Role::Spare => "not in use".to_owned(),
                 Role::Headless(why) => format!("no valid header ({why})"),
             };

@@ -35,8 +35,8 @@ pub(super) struct LogFile {
 /// What the first block of a file makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Part of the log: its first LSN.
-    Live(Lsn),
+    /// Part of the log: its first LSN, and its size in blocks.
+    Live(Lsn, u32),
     /// Prepared or recycled, not used yet.
     Spare,
     /// Neither: a first write that was torn, or damage.
@@ -121,7 +121,9 @@ fn role(block: &[u8], store: StoreId, sequence: u64) -> Role {
         Ok(WalBlock::Header(header)) if header.store != store => {
             Role::Headless(format!("the header is of store {}", header.store))
         }
-        Ok(WalBlock::Header(header)) if header.sequence == sequence => Role::Live(header.base),
+        Ok(WalBlock::Header(header)) if header.sequence == sequence => {
+            Role::Live(header.base, header.blocks)
+        }
         Ok(WalBlock::Header(header)) if header.sequence < sequence => Role::Spare,
         Ok(WalBlock::Header(header)) => Role::Headless(format!(
             "the header is of the later file {}",
@@ -132,10 +134,18 @@ fn role(block: &[u8], store: StoreId, sequence: u64) -> Role {
 }
 
 impl LogFile {
+    /// Bytes that a live file was made with.
+    pub(super) fn whole(&self) -> u64 {
+        match self.role {
+            Role::Live(_, blocks) => u64::from(blocks) * BLOCK,
+            Role::Spare | Role::Headless(_) => 0,
+        }
+    }
+
     /// First LSN of a live file.
     pub(super) fn base(&self) -> Option<Lsn> {
         match self.role {
-            Role::Live(base) => Some(base),
+            Role::Live(base, _) => Some(base),
             Role::Spare | Role::Headless(_) => None,
         }
     }

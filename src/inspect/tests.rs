@@ -78,6 +78,7 @@ impl Log {
             store: STORE,
             sequence,
             base: Lsn::new(base),
+            blocks: 1,
         };
         let mut bytes = BytesMut::from(&header.encode()[..]);
         bytes.resize(4096, 0);

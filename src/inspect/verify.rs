@@ -260,6 +260,11 @@ impl Checker<'_> {
     /// Checks one file; entries and batches too.
     fn verify_file(&mut self, file: &LogFile, from: Lsn, stop: Option<Lsn>) -> Result<End> {
         self.report.files += 1;
+        let whole = file.whole();
+        if file.len < whole {
+            let message = format!("the file ends here, expected {whole} bytes: its end is missing");
+            self.report.problem(&file.path, file.len, message);
+        }
         let mut bytes = 0;
         let end = file.walk(from, stop, &mut |position, header, payload| {
             bytes += to_u64(header.len());

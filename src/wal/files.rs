@@ -52,6 +52,7 @@ pub(super) struct WalFile {
     pub(super) seed: Seed,
     /// LSN at which the file is full.
     limit: Lsn,
+    blocks: u32,
 }
 
 impl WalFile {
@@ -61,6 +62,7 @@ impl WalFile {
             sequence: spare.sequence,
             base,
             seed: Seed::wal(env.store, spare.sequence),
+            blocks: u32::try_from(env.file_bytes / to_u64(BLOCK_LEN)).expect("at most 1 GiB"),
             limit: base.saturating_add(env.file_bytes - to_u64(BLOCK_LEN)),
         }
     }
@@ -81,18 +83,23 @@ impl WalFile {
 
     /// The block that makes the file live.
     pub(super) fn header_block(&self, store: StoreId) -> Vec<u8> {
-        let header = WalHeader {
+        header_block(&WalHeader {
             store,
             sequence: self.sequence,
             base: self.base,
-        };
-        let mut block = vec![0; BLOCK_LEN];
-        block
-            .get_mut(..WAL_HEADER_LEN)
-            .expect("a header fits a block")
-            .copy_from_slice(&header.encode());
-        block
+            blocks: self.blocks,
+        })
     }
+}
+
+/// The first block of a file.
+pub(super) fn header_block(header: &WalHeader) -> Vec<u8> {
+    let mut block = vec![0; BLOCK_LEN];
+    block
+        .get_mut(..WAL_HEADER_LEN)
+        .expect("a header fits a block")
+        .copy_from_slice(&header.encode());
+    block
 }
 
 /// A file that is ready to be used: its name is durable.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::files::{FilesEnv, Spare, Spares, WalFile, make, name, parse_name};
+use super::files::{FilesEnv, Spare, Spares, WalFile, header_block, make, name, parse_name};
 use super::group::{Group, padded};
 use super::scan::{Walk, WalkEnd, evidence_after, walk};
 use super::{Inner, Wal, WalCounters, WalOptions};
@@ -156,6 +156,17 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
             Ok(WalBlock::Header(header))
                 if header.sequence == sequence && header.store == env.store =>
             {
+                let whole = u64::from(header.blocks) * to_u64(BLOCK_LEN);
+                if len < whole {
+                    return Err(Error::corrupt(format!(
+                        "wal/{} ends at byte {len}, expected {whole} bytes (LSN range from {}): \
+                         its end is missing; nothing was changed",
+                        entry.name,
+                        header
+                            .base
+                            .saturating_add(len.saturating_sub(to_u64(BLOCK_LEN)))
+                    )));
+                }
                 listing.live.push(LiveFile {
                     file,
                     header,
@@ -325,6 +336,7 @@ fn evidence(
                 store: env.store,
                 sequence: next,
                 base: padded(end.at),
+                blocks: 0,
             },
             len: file
                 .len()
@@ -408,17 +420,14 @@ impl Recovered {
     /// the page cache, and the next file is nothing without it. Written once
     /// more, since a sync that failed before may have left it clean.
     fn settle_last(&self, env: &FilesEnv) -> Result<()> {
-        let spare = Spare {
-            file: Arc::clone(&self.last.file),
-            sequence: self.last.header.sequence,
-        };
-        let file = WalFile::new(env, spare, self.last.header.base);
-        file.file
-            .write_all_at(&file.header_block(env.store), 0)
-            .map_err(|error| Error::io(format!("write {}", file.path()), error))?;
-        file.file
+        let last = &self.last;
+        debug_assert_eq!(last.header.store, env.store, "live files are of this store");
+        last.file
+            .write_all_at(&header_block(&last.header), 0)
+            .map_err(|error| Error::io(format!("write {}", last.path()), error))?;
+        last.file
             .sync_data()
-            .map_err(|error| Error::io(format!("sync {}", file.path()), error))
+            .map_err(|error| Error::io(format!("sync {}", last.path()), error))
     }
 
     /// The blocks from `base` to the end, sealed for the next generation.
