@@ -117,6 +117,21 @@ struct Listing {
     notes: Vec<String>,
 }
 
+/// Refuses a file that has lost its end.
+fn check_whole(header: &WalHeader, len: u64) -> Result<()> {
+    let whole = u64::from(header.blocks) * to_u64(BLOCK_LEN);
+    if len >= whole {
+        return Ok(());
+    }
+    let past = len.saturating_sub(to_u64(BLOCK_LEN));
+    Err(Error::corrupt(format!(
+        "wal/{} ends at byte {len}, expected {whole} bytes (LSN range from {}): its end is \
+         missing; nothing was changed",
+        name(header.sequence),
+        header.base.saturating_add(past)
+    )))
+}
+
 fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
     let entries = env
         .dir
@@ -156,17 +171,7 @@ fn list(env: &FilesEnv, mode: OpenMode) -> Result<Listing> {
             Ok(WalBlock::Header(header))
                 if header.sequence == sequence && header.store == env.store =>
             {
-                let whole = u64::from(header.blocks) * to_u64(BLOCK_LEN);
-                if len < whole {
-                    return Err(Error::corrupt(format!(
-                        "wal/{} ends at byte {len}, expected {whole} bytes (LSN range from {}): \
-                         its end is missing; nothing was changed",
-                        entry.name,
-                        header
-                            .base
-                            .saturating_add(len.saturating_sub(to_u64(BLOCK_LEN)))
-                    )));
-                }
+                check_whole(&header, len)?;
                 listing.live.push(LiveFile {
                     file,
                     header,

@@ -135,9 +135,10 @@ fn answer(store: &Store, disk: &SimFs, what: &str) -> Answer {
     let Some(topic) = store.model.topics.get("t") else {
         return Answer::Whole;
     };
-    if engine.topics().is_empty() {
-        panic!("{what}: opened without the topic");
-    }
+    assert!(
+        !engine.topics().is_empty(),
+        "{what}: opened without the topic"
+    );
     let mut worst = Answer::Whole;
     for (number, known) in (0..).zip(&topic.partitions) {
         let found = check(store, &engine, number, &known.records, what);

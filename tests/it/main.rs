@@ -3,6 +3,12 @@
 //! `cargo test --features sim --test it` runs all but the soaks;
 //! `-- --ignored` runs those, for as long as they take.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that is wrong may panic, and the totals are for its reader"
+)]
+
 mod corruption;
 mod faults;
 mod model;

@@ -44,7 +44,7 @@ impl Sent {
     /// tells where it is from.
     pub(crate) fn payload(&self) -> Payload {
         let id = self.id;
-        let tombstone = self.keyed && id % 11 == 0;
+        let tombstone = self.keyed && id.is_multiple_of(11);
         // Half of it repeats: lz4 finds something, and not too much.
         let noise = |n: usize| {
             let n = u64::try_from(n).expect("small");
@@ -56,7 +56,7 @@ impl Sent {
         Payload {
             key: self.keyed.then(|| format!("key-{}", id % 13)),
             value: (!tombstone).then_some(value),
-            header: (id % 3 == 0).then(|| id.to_le_bytes()),
+            header: (id.is_multiple_of(3)).then(|| id.to_le_bytes()),
             time: self.time,
         }
     }

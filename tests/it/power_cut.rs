@@ -235,10 +235,16 @@ fn explore(workload: &Workload, unit_len: usize, effort: Effort) -> Totals {
                 ..place
             };
             totals.states += 1;
-            if totals.states % effort.nest_every == 0 {
+            if totals.states.is_multiple_of(effort.nest_every) {
                 totals.nested += nest(setup, &image, &world, effort, &place, 2);
             } else {
-                verify(setup, image, &world, totals.states % 7 == 0, &place);
+                verify(
+                    setup,
+                    image,
+                    &world,
+                    totals.states.is_multiple_of(7),
+                    &place,
+                );
             }
         }
     }
