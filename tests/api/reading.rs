@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "lz4")]
+use duolog::Codec;
 use duolog::ids::{Offset, Timestamp};
-use duolog::{AppendOptions, Codec, ErrorKind, Fetch, Reader, Record, Start, Topic};
+use duolog::{AppendOptions, ErrorKind, Fetch, Reader, Record, Start, Topic};
 
 use crate::support::{
     Place, buffered, fails, manual, records, small, topic, transient, values, watched,
