@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::snapshot::SegmentMeta;
 use crate::ids::{Lsn, Offset, Timestamp, to_u64};
 use crate::options::{Durability, TopicOptions};
-use crate::segment::{SegmentEnv, SegmentWriter};
+use crate::segment::{self, SegmentEnv, SegmentWriter};
 use crate::signal::lock;
 
 /// What a flush takes.
@@ -209,13 +209,29 @@ impl Partition {
 
     /// Loads the index of the active segment, which its writer keeps.
     pub(super) fn load_active_index(&self) -> Result<()> {
-        if !self.env.writable || lock(&self.state).active_index.is_some() {
+        if lock(&self.state).active_index.is_some() {
             return Ok(());
+        }
+        if !self.env.writable {
+            return self.read_active_index();
         }
         let mut files = lock(&self.files);
         self.open_writer(&mut files, &self.options())?;
         let index = files.writer.as_ref().map(SegmentWriter::index);
         lock(&self.state).active_index = index;
+        Ok(())
+    }
+
+    /// The same for a store that is only read. Without it, every fetch would
+    /// search from the start of the segment.
+    fn read_active_index(&self) -> Result<()> {
+        let active = lock(&self.state).segments.last().copied();
+        if let Some(meta) = active.filter(|meta| meta.sealed.is_none()) {
+            let interval = self.options().index_interval_bytes;
+            let env = self.env.segment_env(self.id, interval, false)?;
+            // Damage is for those to hear who read there: they go without.
+            lock(&self.state).active_index = segment::read_active_index(&env, &meta).ok();
+        }
         Ok(())
     }
 

@@ -41,7 +41,7 @@ mod writer;
 pub(crate) use crate::format::snapshot::SegmentMeta;
 pub(crate) use index::ActiveIndex;
 pub(crate) use reader::SegmentReader;
-pub(crate) use writer::SegmentWriter;
+pub(crate) use writer::{SegmentWriter, read_active_index};
 
 /// Where the batches of every segment start.
 pub(crate) const DATA_START: u64 = 64;

@@ -344,6 +344,21 @@ impl SegmentWriter {
     }
 }
 
+/// The index of an active segment that is only read: from its file, completed
+/// from the log, nothing written.
+///
+/// # Errors
+///
+/// `Corrupt` if the log does not check out.
+pub(crate) fn read_active_index(env: &SegmentEnv, meta: &SegmentMeta) -> Result<Arc<ActiveIndex>> {
+    let log = open_log(env, meta, OpenMode::Read)?;
+    check_length(env, meta, &*log)?;
+    env.check_header(&*log, meta.base)?;
+    let (good, _) = load_index(env, meta)?;
+    let (entries, _) = complete_index(env, meta, &log, &good)?;
+    Ok(Arc::new(ActiveIndex::new(meta.base, entries)))
+}
+
 /// True if an index can name what comes after a batch of `len` bytes that ends
 /// at offset `end`.
 fn fits(meta: &SegmentMeta, len: u64, end: Offset) -> bool {
@@ -393,7 +408,12 @@ fn load_index(
 ) -> Result<(Vec<IndexEntry>, Option<IndexFile>)> {
     let name = index_name(meta.base);
     let path = env.path(&name);
-    let file = match env.dir.open(&name, OpenMode::Write) {
+    let mode = if env.writable {
+        OpenMode::Write
+    } else {
+        OpenMode::Read
+    };
+    let file = match env.dir.open(&name, mode) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
         Err(error) => return Err(Error::io(format!("open {path}"), error)),
