@@ -108,7 +108,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};
 pub use options::{
     AppendOptions, Background, Codec, Durability, OnLimit, Options, ReadMode, Retention,
-    SyncPolicy, TopicOptions,
+    SyncPolicy, TopicOptions, WriteMode,
 };
 pub use partition::{Appended, Fetch, Fetched, PartitionInfo, Start, StoredRecord};
 pub use topic::TopicInfo;

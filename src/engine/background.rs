@@ -80,7 +80,7 @@ fn commit_loop(shared: &Shared) {
     while !shared.threads.stopped() {
         let seen = wal.work().seen();
         let waiting = !shared.env.open.is_empty() || wal.has_work();
-        if waiting && !linger.is_zero() && !wal.is_pressed() {
+        if waiting && !linger.is_zero() && !wal.is_pressed() && !wal.is_flying_unled() {
             // More may come to share the write. Full groups end the wait.
             wal.work().wait(seen, linger);
         }

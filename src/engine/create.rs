@@ -75,6 +75,7 @@ pub(super) fn create(
         dir: open("wal")?,
         store: identity.store,
         file_bytes: options.wal_file_bytes,
+        direct: false,
     };
     Wal::create(&files)?;
     let snapshot = Snapshot {

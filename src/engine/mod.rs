@@ -14,12 +14,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::identity::Identity;
 use crate::format::snapshot::Garbage;
 use crate::ids::Lsn;
-use crate::io::{Directory, LockGuard};
+use crate::io::{Directory, FileSystem, LockGuard};
 use crate::options::Options;
 use crate::partition::PartitionEnv;
 use crate::retention::TimeGuard;
 use crate::signal::lock;
 use crate::topic::Catalog;
+use crate::wal::Wal;
 
 mod admin;
 mod background;
@@ -86,7 +87,7 @@ impl Drop for Owner {
 struct Shared {
     path: PathBuf,
     options: Options,
-    back_end: &'static str,
+    back_end: BackEnd,
     identity: Identity,
     snapshots: Arc<dyn Directory>,
     env: Arc<PartitionEnv>,
@@ -105,6 +106,39 @@ struct Shared {
     lock: Mutex<Option<LockGuard>>,
     closed: AtomicBool,
     threads: background::Threads,
+}
+
+/// What writes the log.
+#[derive(Debug)]
+struct BackEnd {
+    name: &'static str,
+    /// True if its groups go past the page cache.
+    direct: bool,
+    /// Why groups are written one at a time, if they are.
+    note: Option<String>,
+}
+
+impl BackEnd {
+    fn of(file_system: &dyn FileSystem) -> Self {
+        Self {
+            name: file_system.name(),
+            direct: false,
+            note: None,
+        }
+    }
+
+    /// Asks the log what it got.
+    fn settle(&mut self, wal: &Wal) {
+        self.direct = wal.is_direct();
+        if !self.direct && self.note.is_none() {
+            self.note = Some("the file system has no direct writes".to_owned());
+        }
+    }
+
+    /// True if several groups are under way at once.
+    fn is_queued(&self) -> bool {
+        self.direct && self.note.is_none()
+    }
 }
 
 /// What the next checkpoint has to know.

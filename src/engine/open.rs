@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::background::{Helper, Threads};
-use super::{CheckpointState, Engine, Owner, RecoveryReport, Shared, create};
+use super::{BackEnd, CheckpointState, Engine, Owner, RecoveryReport, Shared, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::DecodeError;
 use crate::format::entry::Entry;
 use crate::format::identity::{IDENTITY_LEN, Identity};
 use crate::format::snapshot::{Garbage, Snapshot};
 use crate::ids::{Lsn, to_u64, to_usize};
-use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem};
-use crate::options::{Background, Options};
+use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem, WriteQueue};
+use crate::options::{Background, Options, WriteMode};
 use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writers};
 use crate::retention::TimeGuard;
 use crate::topic::Catalog;
@@ -160,6 +160,7 @@ fn assemble(
         dir: wal_dir,
         store: identity.store,
         file_bytes: options.wal_file_bytes,
+        direct: options.write_mode == WriteMode::Direct,
     };
     let from = From {
         lsn: loaded.snapshot.lsn,
@@ -174,24 +175,20 @@ fn assemble(
     } = state;
     let clock = Arc::clone(&options.clock);
     let now = clock.monotonic();
+    let mut back_end = BackEnd::of(file_system);
     if !options.read_only {
-        // Names that were read may be in the page cache only; what is written
-        // from here on relies on them.
-        for (dir, name) in [
-            (root, "."),
-            (&*snapshots, "snapshot"),
-            (&*env.topics, "topics"),
-        ] {
-            dir.sync()
-                .map_err(|error| Error::io(format!("sync {}", path.join(name).display()), error))?;
-        }
-        let wal = recovered.start(files, wal_options(&options), Arc::clone(&clock))?;
+        settle_names(root, &*snapshots, &*env.topics, path)?;
+        let queue = write_queue(file_system, &options);
+        back_end.note = queue.as_ref().err().cloned();
+        let wal_options = wal_options(&options);
+        let wal = recovered.start(files, wal_options, Arc::clone(&clock), queue.ok())?;
+        back_end.settle(&wal);
         let set = env.wal.set(Arc::new(wal));
         debug_assert!(set.is_ok(), "set once");
     }
     let shared = Arc::new(Shared {
         path: path.to_owned(),
-        back_end: file_system.name(),
+        back_end,
         identity,
         snapshots,
         env,
@@ -218,6 +215,21 @@ fn assemble(
     });
     start_background(&shared)?;
     Ok(shared)
+}
+
+/// Names that were read may be in the page cache only; what is written from
+/// here on relies on them.
+fn settle_names(
+    root: &dyn Directory,
+    snapshots: &dyn Directory,
+    topics: &dyn Directory,
+    path: &Path,
+) -> Result<()> {
+    for (dir, name) in [(root, "."), (snapshots, "snapshot"), (topics, "topics")] {
+        dir.sync()
+            .map_err(|error| Error::io(format!("sync {}", path.join(name).display()), error))?;
+    }
+    Ok(())
 }
 
 fn partition_env(
@@ -259,6 +271,9 @@ fn start_background(shared: &Arc<Shared>) -> Result<()> {
     for note in &shared.recovery.notes {
         shared.event(note);
     }
+    if let Some(note) = &shared.back_end.note {
+        shared.event(&format!("the log is written one group at a time: {note}"));
+    }
     if shared.options.background == Background::Threads {
         shared.threads.start(shared)?;
     }
@@ -272,7 +287,22 @@ fn wal_options(options: &Options) -> WalOptions {
         group_bytes_max: to_usize(u64::from(options.group_bytes_max)),
         commit_bytes_max: options.commit_bytes_max(),
         spares_max: files / 2,
+        in_flight_max: to_usize(u64::from(options.in_flight_max)),
     }
+}
+
+/// A queue for writes of the log, or why there is none.
+fn write_queue(
+    file_system: &dyn FileSystem,
+    options: &Options,
+) -> std::result::Result<Box<dyn WriteQueue>, String> {
+    if options.write_mode == WriteMode::Cached {
+        return Err("`write_mode` is `Cached`".to_owned());
+    }
+    let depth = to_usize(u64::from(options.in_flight_max));
+    file_system
+        .write_queue(depth)
+        .map_err(|error| error.to_string())
 }
 
 fn report(loaded: &Loaded, recovered: &Recovered, records: u64) -> RecoveryReport {

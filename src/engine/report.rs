@@ -15,9 +15,11 @@ use crate::ids::Lsn;
 /// # let dir = tempfile::tempdir()?;
 /// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
 /// let info = engine.info();
-/// assert_eq!(info.back_end, "blocking");
 /// assert!(!info.read_only);
-/// println!("store {}, {} us a sync", info.store, info.sync_us);
+/// println!("store {} on {}, {} us a sync", info.store, info.back_end, info.sync_us);
+/// if let Some(why) = &info.one_at_a_time {
+///     println!("the log is written one group at a time: {why}");
+/// }
 /// # engine.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -25,8 +27,15 @@ use crate::ids::Lsn;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Info {
-    /// The back end that writes: `blocking`, `sim`, ...
+    /// What writes the log: `io_uring` if several groups are under way at once,
+    /// else the name of the file system's back end: `blocking`, `sim`, ...
     pub back_end: String,
+    /// True if the log is written past the page cache.
+    pub direct: bool,
+    /// Groups of the log that may be under way at once.
+    pub in_flight_max: u32,
+    /// Why that is one although more were asked for; `None` if it is not.
+    pub one_at_a_time: Option<String>,
     /// How segments are read: `map` or `pread`.
     pub read_mode: String,
     /// Version of everything on disk.
@@ -151,8 +160,18 @@ impl Engine {
         let sync_us = wal.map_or(0, |wal| read(&wal.counters.sync_us));
         let map = shared.options.read_mode == crate::options::ReadMode::Map;
         let map = map && cfg!(feature = "mmap");
+        let back_end = &shared.back_end;
+        let queued = back_end.is_queued();
+        let ring = queued && back_end.name == "blocking";
         Info {
-            back_end: shared.back_end.to_owned(),
+            back_end: if ring { "io_uring" } else { back_end.name }.to_owned(),
+            direct: back_end.direct,
+            in_flight_max: if queued {
+                shared.options.in_flight_max
+            } else {
+                1
+            },
+            one_at_a_time: back_end.note.clone(),
             read_mode: if map { "map" } else { "pread" }.to_owned(),
             format_version: FORMAT_VERSION,
             store: shared.identity.store.to_string(),

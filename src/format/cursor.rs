@@ -3,7 +3,7 @@
 //! The only way that decoders touch bytes: every `take` is checked, none
 //! panics, and a failure says which field it was.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::{DecodeError, varint};
 
@@ -152,13 +152,13 @@ pub(crate) fn patch_u64(buf: &mut [u8], at: usize, value: u64) {
 }
 
 /// Appends an unsigned varint.
-pub(crate) fn put_varint(buf: &mut BytesMut, value: u64) {
+pub(crate) fn put_varint(buf: &mut impl BufMut, value: u64) {
     let mut scratch = [0; varint::VARINT_LEN_MAX];
     buf.put_slice(varint::encode(value, &mut scratch));
 }
 
 /// Appends bytes with their length before them.
-pub(crate) fn put_blob(buf: &mut BytesMut, bytes: &[u8]) {
+pub(crate) fn put_blob(buf: &mut impl BufMut, bytes: &[u8]) {
     put_varint(buf, crate::ids::to_u64(bytes.len()));
     buf.put_slice(bytes);
 }

@@ -8,7 +8,7 @@
 //!
 //! docs/format.md section 7.1 has the bodies.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::DecodeError;
 use super::batch::BatchHeader;
@@ -52,7 +52,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Appends the entry to a frame.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
+    pub(crate) fn encode(&self, out: &mut impl BufMut) {
         match self {
             Self::Append(id, batch) => {
                 put_head(out, APPEND);
@@ -106,11 +106,11 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn put_head(out: &mut BytesMut, kind: u8) {
+fn put_head(out: &mut impl BufMut, kind: u8) {
     out.put_u32_le(u32::from(kind));
 }
 
-fn put_partition(out: &mut BytesMut, id: PartitionId) {
+fn put_partition(out: &mut impl BufMut, id: PartitionId) {
     out.put_u32_le(id.topic.get());
     out.put_u32_le(id.partition);
 }
@@ -147,6 +147,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Entry<'_>>, DecodeError> {
 mod tests {
     use super::*;
     use crate::options::TopicOptions;
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
     fn encode(entries: &[Entry<'_>]) -> BytesMut {

@@ -19,7 +19,9 @@
 //! from damage. Kind 0 is never valid. docs/format.md section 7 has the last
 //! word.
 
-use bytes::{BufMut, BytesMut};
+use std::ops::{Deref, DerefMut};
+
+use bytes::BufMut;
 
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32, patch_u64};
@@ -224,7 +226,12 @@ pub(crate) fn split_next(
 
 /// Starts a frame at the end of `group`; returns where it starts there. The
 /// payload follows, then [`finish`].
-pub(crate) fn start(group: &mut BytesMut, lsn: Lsn, previous: u32, kind: FrameKind) -> usize {
+pub(crate) fn start(
+    group: &mut (impl BufMut + Deref<Target = [u8]>),
+    lsn: Lsn,
+    previous: u32,
+    kind: FrameKind,
+) -> usize {
     let at = group.len();
     group.put_u32_le(0);
     group.put_u32_le(0);
@@ -242,7 +249,7 @@ pub(crate) fn start(group: &mut BytesMut, lsn: Lsn, previous: u32, kind: FrameKi
 ///
 /// If the payload is longer than [`FRAME_PAYLOAD_LEN_MAX`]: whoever accepted
 /// the commit checked that.
-pub(crate) fn finish(group: &mut BytesMut, at: usize) {
+pub(crate) fn finish(group: &mut impl DerefMut<Target = [u8]>, at: usize) {
     let len = group.len() - at - FRAME_HEADER_LEN;
     assert!(len <= FRAME_PAYLOAD_LEN_MAX, "refused before");
     let len = u32::try_from(len).expect("bounded by FRAME_PAYLOAD_LEN_MAX");
@@ -300,6 +307,7 @@ pub(crate) fn reseal(group: &mut [u8], from: Seed, to: Seed, block: usize) -> us
 mod tests {
     use super::*;
     use crate::ids::{StoreId, to_u64};
+    use bytes::BytesMut;
 
     fn group() -> (BytesMut, Seed) {
         let seed = Seed::wal(StoreId::new([3; 16]), 7);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::cursor::{Cursor, put_blob, put_varint};
 use super::{DecodeError, PARTITIONS_MAX, TOPIC_NAME_LEN_MAX};
@@ -23,7 +23,7 @@ impl TopicMeta {
     ///
     /// With a name or a number of partitions that no decoder takes: whoever
     /// made the topic checked that.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
+    pub(crate) fn encode(&self, out: &mut impl BufMut) {
         assert!(self.name.len() <= TOPIC_NAME_LEN_MAX, "refused before");
         assert!(
             (1..=PARTITIONS_MAX).contains(&self.options.partitions),
@@ -103,7 +103,7 @@ pub(crate) fn narrow(value: u64, what: &'static str) -> Result<u32, DecodeError>
     })
 }
 
-fn put_limit(out: &mut BytesMut, limit: Option<u64>) {
+fn put_limit(out: &mut impl BufMut, limit: Option<u64>) {
     out.put_u8(u8::from(limit.is_some()));
     put_varint(out, limit.unwrap_or(0));
 }
@@ -125,6 +125,7 @@ fn limit(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
     fn meta() -> impl Strategy<Value = TopicMeta> {

@@ -18,22 +18,30 @@
 //!   [`Directory::sync`] of its directory returned.
 //! * A failed sync is never retried: the kernel may have dropped the pages.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 mod blocking;
+mod blocks;
 #[cfg(any(test, feature = "sim"))]
 pub mod conformance;
 #[cfg(feature = "mmap")]
 mod map;
+mod queue;
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+mod ring;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
 pub use blocking::OsFileSystem;
+pub use blocks::Blocks;
+pub use queue::{BlockWrite, WriteQueue, Written};
 
 /// Unit in which the write-ahead log is written, aligned in file and memory.
 /// The page size of the kernel and the sector size of disks sold since 2011.
@@ -93,6 +101,20 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
 
     /// What the back end calls itself in `Engine::info`.
     fn name(&self) -> &'static str;
+
+    /// A queue that has up to `depth` writes under way at once.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none. Then writes are made one at a time, with
+    /// [`File::write_blocks`]. By default a back end has no queue.
+    fn write_queue(&self, depth: usize) -> io::Result<Box<dyn WriteQueue>> {
+        let _: usize = depth;
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the back end \"{}\" has no queue of writes", self.name()),
+        ))
+    }
 }
 
 /// What a directory entry is.
@@ -292,7 +314,7 @@ pub enum Advice {
     clippy::len_without_is_empty,
     reason = "a length asks the kernel and may fail; nobody asks if it is zero"
 )]
-pub trait File: Send + Sync + fmt::Debug {
+pub trait File: Any + Send + Sync + fmt::Debug {
     /// Reads into `buf` from `position`; 0 only at the end of the file.
     /// Interrupted reads go on.
     ///
@@ -323,6 +345,39 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Whatever the operating system says. Never retry: what was written since
     /// the last success is lost or not, and nobody can tell.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Writes whole blocks; with `sync`, what was written is on stable storage
+    /// when this returns (what was written before and not synced need not be).
+    ///
+    /// `position` and the length are multiples of [`BLOCK_LEN`], the memory is
+    /// that of [`Blocks`], and the blocks are within the length of the file.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the operating system says; never retry, as with
+    /// [`Self::sync_data`].
+    fn write_blocks(&self, blocks: &[u8], position: u64, sync: bool) -> io::Result<()> {
+        self.write_all_at(blocks, position)?;
+        if sync { self.sync_data() } else { Ok(()) }
+    }
+
+    /// Makes [`Self::write_blocks`] go past the page cache from now on, and
+    /// writes the blocks at `position` with zeros to see that it can. All other
+    /// writes and reads of this handle must be of whole blocks, too.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where there is no such thing: nothing has changed then, and
+    /// blocks are written through the cache. Others, if a write failed.
+    fn go_direct(&self, probe: &Blocks, position: u64) -> io::Result<()> {
+        let _: (&Blocks, u64) = (probe, position);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The descriptor, for back ends that hand it to the kernel by themselves.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Length in bytes.
     ///

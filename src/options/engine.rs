@@ -30,6 +30,27 @@ pub enum SyncPolicy {
     Never,
 }
 
+/// How the log is written. Either way the files are the same, byte for byte.
+///
+/// # Examples
+///
+/// ```
+/// use duolog::{Options, WriteMode};
+///
+/// let options = Options::default().write_mode(WriteMode::Cached);
+/// assert_eq!(options.write_mode, WriteMode::Cached);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// Past the page cache, several groups at once through `io_uring`. Where
+    /// the
+    /// file system has no direct writes, or the kernel no `io_uring` for us, as
+    /// well as it goes: [`Engine::info`](crate::Engine::info) says how.
+    Direct,
+    /// Through the page cache, one group at a time, with a sync behind it.
+    Cached,
+}
+
 /// How sealed segments are read. The active segment of a partition and the log
 /// are read with `pread` in any case, and every batch is checked in any case.
 ///
@@ -122,6 +143,10 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Time between passes of retention.
     pub retention_interval: Duration,
+    /// How the log is written.
+    pub write_mode: WriteMode,
+    /// Groups of the log that are under way at once.
+    pub in_flight_max: u32,
     /// How segments are read.
     pub read_mode: ReadMode,
     /// Segments that are kept open for reading.
@@ -144,6 +169,8 @@ impl Default for Options {
             on_limit: OnLimit::Block,
             checkpoint_interval: Duration::from_secs(60),
             retention_interval: Duration::from_secs(10),
+            write_mode: WriteMode::Direct,
+            in_flight_max: 4,
             read_mode: ReadMode::Map,
             segments_open_max: 128,
         }
@@ -278,6 +305,27 @@ impl Options {
         self
     }
 
+    /// Sets how the log is written. Default [`WriteMode::Direct`].
+    #[must_use]
+    pub fn write_mode(mut self, mode: WriteMode) -> Self {
+        self.write_mode = mode;
+        self
+    }
+
+    /// Sets how many groups of the log may be under way at once. Default 4;
+    /// between 1 and 64.
+    ///
+    /// More keep a fast disk busy when many appends wait, or when tickets are
+    /// waited for later; each costs memory of up to `group_bytes_max`. A lone
+    /// caller that waits for each append has one under way, whatever this says.
+    /// Without `io_uring`, or with [`WriteMode::Cached`], it is one
+    /// ([`Info::one_at_a_time`](crate::Info::one_at_a_time) says why).
+    #[must_use]
+    pub fn in_flight_max(mut self, groups: u32) -> Self {
+        self.in_flight_max = groups;
+        self
+    }
+
     /// Sets how segments are read. Default [`ReadMode::Map`].
     #[must_use]
     pub fn read_mode(mut self, mode: ReadMode) -> Self {
@@ -328,6 +376,7 @@ impl Options {
         check_range("checkpoint_interval (ms)", interval, &(10..=DAY_MS))?;
         let interval = self.retention_interval.as_millis();
         check_range("retention_interval (ms)", interval, &(10..=DAY_MS))?;
+        check_range("in_flight_max", self.in_flight_max, &(1..=64))?;
         let open = &(4..=65_536);
         check_range("segments_open_max", self.segments_open_max, open)
     }

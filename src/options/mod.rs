@@ -14,7 +14,7 @@ mod engine;
 mod topic;
 
 pub use append::{AppendOptions, Codec, Durability, OnLimit};
-pub use engine::{Background, Options, ReadMode, SyncPolicy};
+pub use engine::{Background, Options, ReadMode, SyncPolicy, WriteMode};
 pub use topic::{Retention, TopicOptions};
 
 /// Checks that `value` of the option `name` lies in `range`.

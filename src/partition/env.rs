@@ -146,9 +146,10 @@ impl Memory {
         }
     }
 
-    /// True once after the half of the limit was reached.
+    /// True if tails take half of the limit.
     pub(crate) fn take_pressure(&self) -> bool {
-        self.asked.swap(false, Ordering::Relaxed) || self.used() >= self.limit / 2
+        self.asked.store(false, Ordering::Relaxed);
+        self.used() >= self.limit / 2
     }
 }
 

@@ -265,6 +265,7 @@ impl SegmentWriter {
 
     fn sync_log(&mut self) -> Result<()> {
         let result = self.log.sync_data();
+        self.log.advise(0, self.meta.bytes, Advice::DontNeed);
         result.map_err(|error| {
             let name = self.env.segment(self.meta.base);
             self.poison(format!("sync {name}"), error)

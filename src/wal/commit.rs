@@ -1,131 +1,213 @@
-//! Leading: writing the oldest group for all that are in it.
+//! Committing: groups depart to the disk, land, and are acknowledged.
 //!
-//! The order of steps decides what a crash leaves, so it stands in one place:
-//! `Wal::write_group`.
+//! ```text
+//!  building -> ready -> flights ------------------------> acknowledged
+//!               depart: sealed, submitted    land: in the order of the log
+//! ```
+//!
+//! One thread at a time leads: it lets groups depart and waits for the disk.
+//! A thread that finds a leader, and a place among the flights, lets its group
+//! depart by itself, and sleeps until it has landed. Where the back end has no
+//! queue there is one flight, and the leader makes the write itself.
+//!
+//! Which group may depart when is decided in `Inner::next_departure`, and what
+//! a crash leaves at each step follows from that.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
-use super::group::{Group, GroupState, Woken};
+use super::flight::{Departure, Landed};
+use super::group::{GroupState, Sealed, Woken};
 use super::{Ask, Inner, Wal, WalFile};
 use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::{FRAME_HEADER_LEN, FrameKind, seal_group};
-use crate::ids::{Lsn, to_u64, to_usize};
-use crate::options::SyncPolicy;
+use crate::format::frame::{FRAME_HEADER_LEN, FrameKind};
+use crate::ids::Lsn;
+use crate::io::{BlockWrite, Blocks};
 use crate::signal::lock;
 
+/// Longest sleep of who waits for a leader to finish.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Poisons the log if its holder panics, so that nobody waits for ever.
+struct Lead<'a> {
+    wal: &'a Wal,
+    /// A store may be closed by a thread that is panicking already.
+    before: bool,
+}
+
+impl<'a> Lead<'a> {
+    fn of(wal: &'a Wal) -> Self {
+        let before = std::thread::panicking();
+        Self { wal, before }
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.before {
+            let error = Error::new(
+                ErrorKind::Poisoned,
+                "a thread that wrote the log panicked (in a clock or a file system of the \
+                 embedder, or by a defect)",
+            );
+            self.wal.poison_all(lock(&self.wal.inner), &error);
+        }
+    }
+}
+
 impl Wal {
-    /// Writes the oldest group. The caller has set `leading`; it is handed on
-    /// or given up here.
-    pub(super) fn lead(&self) {
-        let mut inner = lock(&self.inner);
-        if inner.ready.is_empty() {
-            inner.seal_building();
-        }
-        let Some(mut group) = inner.ready.pop_front() else {
-            self.finish_leading(inner);
-            return;
-        };
-        inner.pending -= group.buf.len();
-        self.pending.store(inner.pending, Ordering::Relaxed);
-        inner.in_flight = Some(Arc::clone(&group.state));
-        let unsynced = inner.unsynced;
-        let due = match self.options.sync_policy {
-            SyncPolicy::Always => true,
-            SyncPolicy::Interval(interval) => {
-                unsynced && self.clock.monotonic() >= inner.unsynced_since + interval
+    /// Leads until `own` has ended, or, without it, until nothing is left to
+    /// do. The caller has set `leading`; it is handed on or given up here.
+    pub(super) fn lead(&self, own: Option<&GroupState>) {
+        let _lead = Lead::of(self);
+        loop {
+            let mut inner = lock(&self.inner);
+            let done = own.is_some_and(|own| own.result().is_some());
+            // Once its own group is done a leader writes for nobody else, but
+            // lets one more go where that takes no waiting.
+            let may_go = !done || inner.may_join(self.queue.is_some());
+            if may_go && let Some(departure) = self.next_departure(&mut inner) {
+                drop(inner);
+                self.depart(departure);
+                continue;
             }
-            SyncPolicy::Never => false,
-        };
-        let older = group
-            .first
-            .then(|| {
-                inner
-                    .live
-                    .iter()
-                    .rev()
-                    .find(|file| file.sequence < group.file.sequence)
-            })
-            .flatten()
-            .filter(|_| unsynced)
-            .map(Arc::clone);
-        drop(inner);
-        self.room.notify_all();
-
-        let sync = group.sync || due;
-        let end = group.padded_end();
-        let written = match older.map(|file| self.sync_file(&file)).transpose() {
-            Ok(_) => self.write_group(&mut group, sync),
-            Err(error) => Err(error),
-        };
-
-        let mut inner = lock(&self.inner);
-        if let Err(error) = written {
-            self.poison_all(inner, &error, &group.state);
-            for observer in &group.observers {
-                observer.committed();
+            if self.poison.get().is_some() {
+                // `leading` stays true: nobody writes any more.
+                return;
             }
-            return;
+            if inner.flights.is_empty() || done {
+                self.finish_leading(inner);
+                return;
+            }
+            let departing = inner.departing > 0;
+            drop(inner);
+            self.wait_for_disk(departing);
         }
-        inner.written = end;
-        inner.in_flight = None;
-        if sync {
-            inner.unsynced = false;
-            self.durable.store(end.get(), Ordering::Release);
-        } else if group.first || !inner.unsynced {
-            // What came before this file is durable: see `write_group`.
-            self.durable
-                .fetch_max(group.file.base.get(), Ordering::AcqRel);
-            inner.unsynced = true;
-            inner.unsynced_since = self.clock.monotonic();
-        }
-        if inner.buffer.is_none() && group.buf.capacity() <= 2 * self.options.group_bytes_max {
-            group.buf.clear();
-            inner.buffer = Some(std::mem::take(&mut group.buf));
-        }
-        self.finish_leading(inner);
-        group.state.finish(Ok(()));
-        group
-            .observers
-            .iter()
-            .for_each(|observer| observer.committed());
     }
 
-    /// Writes one group and makes it durable if `sync`.
+    /// Waits for one completion and acknowledges what it completes.
+    fn wait_for_disk(&self, departing: bool) {
+        let queue = self.queue.as_ref();
+        let Some(written) = queue.and_then(|queue| queue.complete()) else {
+            // Whoever took the group off the list has not submitted it yet.
+            if departing {
+                let inner = lock(&self.inner);
+                if inner.departing > 0 {
+                    drop(self.departed.wait(inner));
+                }
+            }
+            return;
+        };
+        let start = Lsn::new(written.write.token);
+        let result = written.result.map_err(|error| {
+            let file = self.file_of(start);
+            attempt_failed(
+                &file,
+                written.write.bytes().len(),
+                written.write.position,
+                error,
+            )
+        });
+        self.land(start, result, written.write.blocks);
+    }
+
+    fn file_of(&self, start: Lsn) -> Arc<WalFile> {
+        let inner = lock(&self.inner);
+        let mut flights = inner.flights.iter();
+        let flight = flights.find(|flight| flight.start == start);
+        Arc::clone(&flight.expect("what lands has departed").file)
+    }
+
+    /// Lets groups depart, as a thread that does not lead.
+    fn help(&self) {
+        loop {
+            let mut inner = lock(&self.inner);
+            if !inner.leading || !inner.may_join(self.queue.is_some()) {
+                return;
+            }
+            let Some(departure) = self.next_departure(&mut inner) else {
+                return;
+            };
+            drop(inner);
+            self.depart(departure);
+        }
+    }
+
+    /// Takes the group that may depart now, if there is one.
+    fn next_departure(&self, inner: &mut Inner) -> Option<Departure> {
+        if self.poison.get().is_some() {
+            return None;
+        }
+        let now = || self.clock.monotonic();
+        let departure = inner.next_departure(&self.options, self.queue.is_some(), now)?;
+        self.pending.store(inner.pending, Ordering::Relaxed);
+        self.room.notify_all();
+        Some(departure)
+    }
+
+    /// Writes a group, or hands it to the queue.
+    fn depart(&self, departure: Departure) {
+        let Departure {
+            group,
+            sync,
+            alone,
+            older,
+        } = departure;
+        let start = group.start;
+        // What the frames say is durable must be so: below the start of this
+        // file everything is.
+        let durable = Lsn::new(self.durable.load(Ordering::Acquire)).max(group.file.base);
+        let padded = group.padded_end().since(start);
+        self.counters.groups.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(padded, Ordering::Relaxed);
+        let file = Arc::clone(&group.file);
+        let sealed = group.seal(durable, self.files.store);
+        if alone {
+            let older = older.map_or(Ok(()), |older| self.sync_file(&older));
+            let written = older.and_then(|()| self.write(&file, &sealed, sync));
+            self.land(start, written, sealed.blocks);
+            return;
+        }
+        let queue = self.queue.as_ref().expect("others depart alone");
+        queue.submit(BlockWrite {
+            file: Arc::clone(&file.file),
+            blocks: sealed.blocks,
+            from: sealed.from,
+            position: sealed.position,
+            sync,
+            token: start.get(),
+        });
+        let mut inner = lock(&self.inner);
+        inner.departing -= 1;
+        drop(inner);
+        self.departed.notify_all();
+    }
+
+    /// Writes one group with a blocking call, and makes it durable if `sync`,
+    /// together with all that was written before and not synced.
     ///
     /// What a power cut leaves: before the sync, any blocks of the group, in
     /// any mix with what was there: nobody was told, and the chain of frames
     /// ends at the first that is not whole. A group that begins a file brings
     /// the file's header along: header without frames is an empty file, frames
     /// without header are a spare.
-    fn write_group(&self, group: &mut Group, sync: bool) -> Result<()> {
-        let file = Arc::clone(&group.file);
-        let frames = group.buf.len();
-        // What the frames say is durable must be so: below the start of this
-        // group everything is, if that is what `durable` says.
-        let durable = Lsn::new(self.durable.load(Ordering::Acquire)).max(file.base);
-        seal_group(&mut group.buf, durable, file.seed);
-        let padded = to_usize(group.padded_end().since(group.start));
-        group.buf.resize(padded, 0);
-        let position = file.position(group.start);
-        let attempt = || format!("write {padded} bytes at byte {position} of {}", file.path());
-        if group.first {
-            let header = file.header_block(self.files.store);
-            file.file
-                .write_all_vectored_at(&[&header, &group.buf], 0)
-                .map_err(|error| Error::io(attempt(), error))?;
-        } else {
-            file.file
-                .write_all_at(&group.buf, position)
-                .map_err(|error| Error::io(attempt(), error))?;
+    fn write(&self, file: &WalFile, sealed: &Sealed, sync: bool) -> Result<()> {
+        let unsynced = lock(&self.inner).unsynced;
+        // A synced direct write vouches for itself only.
+        let whole_file = sync && (unsynced || !file.direct);
+        let watch = Stopwatch::start();
+        file.file
+            .write_blocks(sealed.bytes(), sealed.position, sync && !whole_file)
+            .map_err(|error| attempt_failed(file, sealed.bytes().len(), sealed.position, error))?;
+        if whole_file {
+            return self.sync_file(file);
         }
-        self.counters.groups.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .bytes
-            .fetch_add(to_u64(padded), Ordering::Relaxed);
-        debug_assert!(frames <= padded, "padding only adds");
-        if sync { self.sync_file(&file) } else { Ok(()) }
+        if sync {
+            self.count_sync(&watch);
+        }
+        Ok(())
     }
 
     fn sync_file(&self, file: &WalFile) -> Result<()> {
@@ -133,45 +215,99 @@ impl Wal {
         file.file
             .sync_data()
             .map_err(|error| Error::io(format!("sync {}", file.path()), error))?;
-        let us = watch.micros();
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.counters.sync_us.fetch_add(us, Ordering::Relaxed);
+        self.count_sync(&watch);
         Ok(())
     }
 
-    /// Gives the lead to a thread that waits for the next group, or up.
+    fn count_sync(&self, watch: &Stopwatch) {
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.counters
+            .sync_us
+            .fetch_add(watch.micros(), Ordering::Relaxed);
+    }
+
+    /// A flight has ended: acknowledges it, and those behind it that had ended
+    /// before, once all before it are.
+    fn land(&self, start: Lsn, result: Result<()>, blocks: Blocks) {
+        let mut inner = lock(&self.inner);
+        inner.keep_memory(blocks, &self.options);
+        let flight = inner
+            .flights
+            .iter_mut()
+            .find(|flight| flight.start == start);
+        let flight = flight.expect("what lands has departed");
+        flight.landed = true;
+        if !flight.alone && flight.sync && result.is_ok() {
+            self.count_sync(&flight.watch);
+        }
+        if let Err(error) = result {
+            self.poison_all(inner, &error);
+            self.drain();
+            return;
+        }
+        let landed = inner.acknowledge(|| self.clock.monotonic());
+        if let Some(durable) = landed.durable {
+            self.durable.fetch_max(durable.get(), Ordering::AcqRel);
+        }
+        drop(inner);
+        tell(landed);
+    }
+
+    /// After a failure: waits for what is still under way. Nothing of this
+    /// store is written any more once it is reopened.
+    fn drain(&self) {
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        loop {
+            while queue.complete().is_some() {}
+            let inner = lock(&self.inner);
+            if inner.departing == 0 {
+                break;
+            }
+            drop(self.departed.wait(inner));
+        }
+        while queue.complete().is_some() {}
+    }
+
+    /// Gives the lead to a thread that waits, or up.
     fn finish_leading(&self, mut inner: MutexGuard<'_, Inner>) {
-        let next = inner.ready.front().unwrap_or(&inner.building);
-        let handed = !next.is_empty() && next.state.hand_over();
-        let orphan = !handed && (next.detached || !inner.ready.is_empty());
+        let flying = inner.flights.iter().map(|flight| &flight.state);
+        let waiting = inner.ready.iter().map(|group| &group.state);
+        let last = (!inner.building.is_empty()).then_some(&inner.building.state);
+        let mut states = flying.chain(waiting).chain(last);
+        let handed = states.any(|state| state.hand_over());
+        let left = inner.building.detached || inner.is_busy();
         inner.leading = handed;
         drop(inner);
-        if orphan {
+        self.departed.notify_all();
+        if !handed && left {
             self.work.notify();
         }
     }
 
     /// After a failed write or sync: nothing is acknowledged any more.
-    fn poison_all(
-        &self,
-        mut inner: MutexGuard<'_, Inner>,
-        error: &Error,
-        failed: &Arc<GroupState>,
-    ) {
-        // The first failure is the one to report; a second cannot happen, since
-        // only a leader writes and there is none after this.
-        let stored = self.poison.set(error.clone());
-        debug_assert!(stored.is_ok(), "nobody leads after a failure");
-        let mut states = vec![Arc::clone(failed)];
+    fn poison_all(&self, mut inner: MutexGuard<'_, Inner>, error: &Error) {
+        // The first failure is the one to report.
+        if self.poison.set(error.clone()).is_err() {
+            return;
+        }
+        let mut states = Vec::new();
         let mut observers = std::mem::take(&mut inner.building.observers);
+        for flight in inner.flights.drain(..) {
+            states.push(flight.state);
+            observers.extend(flight.observers);
+        }
         for group in inner.ready.drain(..) {
             states.push(group.state);
             observers.extend(group.observers);
         }
+        states.extend(inner.syncing.take());
         states.push(Arc::clone(&inner.building.state));
         inner.pending = 0;
         self.pending.store(0, Ordering::Relaxed);
-        // `leading` stays true: nobody may write again.
+        // Nobody may write again.
+        inner.leading = true;
         drop(inner);
         self.room.notify_all();
         let answer = error.clone().because(
@@ -191,24 +327,32 @@ impl Wal {
     /// Waits until the group of `state` is written (and synced, if it has
     /// durable frames), writing for itself if nobody else does.
     pub(super) fn wait(&self, state: &Arc<GroupState>, deadline: Deadline) -> Option<Result<()>> {
+        let mut helped = false;
         loop {
             {
                 let mut inner = lock(&self.inner);
                 if let Some(result) = state.result() {
                     return Some(result);
                 }
-                if inner.leading {
-                    state.enter();
-                } else {
+                if !inner.leading {
                     inner.leading = true;
                     drop(inner);
-                    self.lead();
+                    self.lead(Some(state));
                     continue;
                 }
+                if helped {
+                    state.enter();
+                }
+            }
+            if !helped {
+                // Its group may find a place beside those that are flying.
+                self.help();
+                helped = true;
+                continue;
             }
             match state.sleep(deadline) {
                 Woken::Done(result) => return Some(result),
-                Woken::Lead => self.lead(),
+                Woken::Lead => self.lead(Some(state)),
                 Woken::TimedOut => return state.result(),
             }
         }
@@ -220,25 +364,22 @@ impl Wal {
         let mut did = false;
         loop {
             let mut inner = lock(&self.inner);
-            let empty = inner.ready.is_empty() && inner.building.is_empty();
+            let empty = inner.building.is_empty() && !inner.is_busy();
             if inner.leading || empty {
                 break;
             }
             inner.leading = true;
             drop(inner);
-            self.lead();
+            self.lead(None);
             did = true;
         }
         did | self.sync_if_due()
     }
 
     fn sync_if_due(&self) -> bool {
-        let SyncPolicy::Interval(interval) = self.options.sync_policy else {
-            return false;
-        };
         let mut inner = lock(&self.inner);
-        let due = inner.unsynced && self.clock.monotonic() >= inner.unsynced_since + interval;
-        if inner.leading || !due {
+        let due = inner.is_sync_due(&self.options, || self.clock.monotonic());
+        if inner.leading || !due || !inner.flights.is_empty() {
             return false;
         }
         inner.leading = true;
@@ -258,9 +399,14 @@ impl Wal {
             } else if let Some(last) = inner.ready.back_mut() {
                 last.sync = true;
                 Arc::clone(&last.state)
-            } else if let Some(state) = &inner.in_flight {
+            } else if let Some(state) = inner.last_under_way() {
                 // It may be going out without a sync; look again after it.
-                Arc::clone(state)
+                state
+            } else if inner.leading {
+                // A leader that has just told of the last flight, and is about
+                // to look for more.
+                drop(self.departed.wait_timeout(inner, LOOK));
+                continue;
             } else {
                 inner.leading = true;
                 self.sync_written(inner);
@@ -273,10 +419,11 @@ impl Wal {
         self.check_poison()
     }
 
-    /// Syncs what has been written; as the leader.
+    /// Syncs what has been written; as the leader, with nothing under way.
     fn sync_written(&self, mut inner: MutexGuard<'_, Inner>) {
+        let _lead = Lead::of(self);
         let state = Arc::<GroupState>::default();
-        inner.in_flight = Some(Arc::clone(&state));
+        inner.syncing = Some(Arc::clone(&state));
         let written = inner.written;
         // Older files were synced before the first write to this one. The
         // newest may not have been begun yet.
@@ -286,10 +433,10 @@ impl Wal {
         let synced = file.map_or(Ok(()), |file| self.sync_file(&file));
         let mut inner = lock(&self.inner);
         if let Err(error) = synced {
-            self.poison_all(inner, &error, &state);
+            self.poison_all(inner, &error);
             return;
         }
-        inner.in_flight = None;
+        inner.syncing = None;
         inner.unsynced = false;
         self.durable.store(written.get(), Ordering::Release);
         self.finish_leading(inner);
@@ -327,5 +474,20 @@ impl Wal {
             self.put_frame(&mut inner, FrameKind::Close, &[], ask)
         };
         handle.wait(self)
+    }
+}
+
+/// A write of the log that failed.
+fn attempt_failed(file: &WalFile, bytes: usize, position: u64, error: std::io::Error) -> Error {
+    let attempt = format!("write {bytes} bytes at byte {position} of {}", file.path());
+    Error::io(attempt, error)
+}
+
+/// Wakes who waited for flights that are acknowledged.
+fn tell(landed: Landed) {
+    for flight in landed.flights {
+        flight.state.finish(Ok(()));
+        let observers = flight.observers.iter();
+        observers.for_each(|observer| observer.committed());
     }
 }

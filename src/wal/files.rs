@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 use crate::format::checksum::Seed;
 use crate::format::walfile::{WAL_HEADER_LEN, WalHeader};
 use crate::ids::{Lsn, StoreId, to_u64};
-use crate::io::{BLOCK_LEN, Directory, File, OpenMode};
+use crate::io::{BLOCK_LEN, Blocks, Directory, File, OpenMode};
 use crate::signal::lock;
 
 /// Bytes of zeros written at once when a file is prepared.
-const ZEROS_LEN: usize = 256 << 10;
+const ZEROS_LEN: usize = 1 << 20;
 
 /// Name of the file with this sequence number.
 pub(crate) fn name(sequence: u64) -> String {
@@ -40,6 +40,24 @@ pub(crate) struct FilesEnv {
     pub(crate) store: StoreId,
     /// Size of a file.
     pub(crate) file_bytes: u64,
+    /// True if files are to be written past the page cache, where they can be.
+    pub(crate) direct: bool,
+}
+
+impl FilesEnv {
+    /// Makes blocks of a file that is still a spare go past the page cache, if
+    /// they are to and can. True if they do.
+    pub(super) fn go_direct(&self, file: &dyn File, sequence: u64) -> Result<bool> {
+        if !self.direct {
+            return Ok(false);
+        }
+        // The first block of a spare may hold what it likes, but for a header.
+        match file.go_direct(&Blocks::zeroed(BLOCK_LEN), 0) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(Error::io(format!("begin wal/{}", name(sequence)), error)),
+        }
+    }
 }
 
 /// A file that groups go to.
@@ -50,6 +68,8 @@ pub(super) struct WalFile {
     /// LSN of the byte after the header block.
     pub(super) base: Lsn,
     pub(super) seed: Seed,
+    /// True if its blocks go past the page cache.
+    pub(super) direct: bool,
     /// LSN at which the file is full.
     limit: Lsn,
     blocks: u32,
@@ -62,6 +82,7 @@ impl WalFile {
             sequence: spare.sequence,
             base,
             seed: Seed::wal(env.store, spare.sequence),
+            direct: spare.direct,
             blocks: u32::try_from(env.file_bytes / to_u64(BLOCK_LEN)).expect("at most 1 GiB"),
             limit: base.saturating_add(env.file_bytes - to_u64(BLOCK_LEN)),
         }
@@ -107,6 +128,8 @@ pub(super) fn header_block(header: &WalHeader) -> Vec<u8> {
 pub(super) struct Spare {
     pub(super) file: Arc<dyn File>,
     pub(super) sequence: u64,
+    /// True if its blocks go past the page cache.
+    pub(super) direct: bool,
 }
 
 /// Files that wait to be used, and the making of more.
@@ -172,7 +195,7 @@ impl Spares {
                 _ => Ok(()),
             };
         }
-        let spare = recycle(&self.env, file.sequence, Arc::clone(&file.file), *next)?;
+        let spare = recycle(&self.env, file, *next)?;
         *next += 1;
         lock(&self.ready).push_back(spare);
         Ok(())
@@ -203,8 +226,9 @@ pub(super) fn make(env: &FilesEnv, sequence: u64, prewrite: bool) -> Result<Spar
         .map_err(|error| Error::io(attempt("create"), error))?;
     file.allocate(env.file_bytes)
         .map_err(|error| Error::io(attempt("reserve space for"), error))?;
+    let direct = env.go_direct(&*file, sequence)?;
     if prewrite {
-        zero(&*file, 0, env.file_bytes).map_err(|error| Error::io(attempt("prepare"), error))?;
+        zero(&*file, env.file_bytes).map_err(|error| Error::io(attempt("prepare"), error))?;
     }
     // Before any group refers to it: its length and name.
     file.sync_data()
@@ -212,33 +236,38 @@ pub(super) fn make(env: &FilesEnv, sequence: u64, prewrite: bool) -> Result<Spar
     env.dir
         .sync()
         .map_err(|error| Error::io("sync directory wal", error))?;
-    Ok(Spare { file, sequence })
+    Ok(Spare {
+        file,
+        sequence,
+        direct,
+    })
 }
 
-/// Writes zeros from `from` to `to`.
-fn zero(file: &dyn File, from: u64, to: u64) -> std::io::Result<()> {
-    let zeros = vec![0; ZEROS_LEN];
-    let mut at = from;
-    while at < to {
-        let len = to_u64(ZEROS_LEN).min(to - at);
+/// Writes zeros up to `end`.
+fn zero(file: &dyn File, end: u64) -> std::io::Result<()> {
+    let zeros = Blocks::zeroed(ZEROS_LEN);
+    let mut at = 0;
+    while at < end {
+        let len = to_u64(ZEROS_LEN).min(end - at);
         let part = zeros.get(..crate::ids::to_usize(len)).unwrap_or(&zeros);
-        file.write_all_at(part, at)?;
+        file.write_blocks(part, at, false)?;
         at += len;
     }
     Ok(())
 }
 
 /// Gives a file that is no longer needed the name of a later one.
-fn recycle(env: &FilesEnv, old: u64, file: Arc<dyn File>, new: u64) -> Result<Spare> {
-    let (old, name) = (name(old), name(new));
+fn recycle(env: &FilesEnv, old: &WalFile, new: u64) -> Result<Spare> {
+    let (from, to) = (name(old.sequence), name(new));
     env.dir
-        .rename(&old, &name)
-        .map_err(|error| Error::io(format!("rename wal/{old} to wal/{name}"), error))?;
+        .rename(&from, &to)
+        .map_err(|error| Error::io(format!("rename wal/{from} to wal/{to}"), error))?;
     env.dir
         .sync()
         .map_err(|error| Error::io("sync directory wal", error))?;
     Ok(Spare {
-        file,
+        file: Arc::clone(&old.file),
         sequence: new,
+        direct: old.direct,
     })
 }

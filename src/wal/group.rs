@@ -1,16 +1,18 @@
 //! Groups: the frames that one commit writes, and who waits for them.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
+use std::thread::{self, Thread};
 use std::time::Duration;
-
-use bytes::BytesMut;
 
 use super::files::WalFile;
 use crate::clock::Deadline;
 use crate::error::Result;
-use crate::ids::{Lsn, to_u64};
-use crate::io::BLOCK_LEN;
+use crate::format::frame;
+use crate::ids::{Lsn, StoreId, to_u64};
+use crate::io::{BLOCK_LEN, Blocks};
 use crate::signal::lock;
 
 /// Told when what it put into a group is durable.
@@ -22,14 +24,19 @@ pub(crate) trait Observer: Send + Sync {
 
 /// A group under construction, or on its way to the disk.
 pub(super) struct Group {
-    /// Frames, back to back; padded to a block when it is written.
-    pub(super) buf: BytesMut,
+    /// A block for the header of a file, then frames, back to back; padded when
+    /// they are written.
+    ///
+    /// Invariant: at least [`BLOCK_LEN`] bytes.
+    blocks: Blocks,
     /// Where it starts. Invariant: a multiple of the block length.
     pub(super) start: Lsn,
     /// Where it goes. Invariant: it fits.
     pub(super) file: Arc<WalFile>,
     /// True if it is the first of its file: the header goes with it.
     pub(super) first: bool,
+    /// Commits in it.
+    pub(super) frames: usize,
     /// True if a durable append is in it.
     pub(super) sync: bool,
     /// True if something is in it that no thread waits for.
@@ -39,13 +46,17 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(start: Lsn, file: Arc<WalFile>, first: bool, buf: BytesMut) -> Self {
+    /// An empty group, to be built in `blocks`.
+    pub(super) fn new(start: Lsn, file: Arc<WalFile>, first: bool, mut blocks: Blocks) -> Self {
         debug_assert!(start.get().is_multiple_of(to_u64(BLOCK_LEN)), "aligned");
+        blocks.clear();
+        blocks.resize(BLOCK_LEN);
         Self {
-            buf,
+            blocks,
             start,
             file,
             first,
+            frames: 0,
             sync: false,
             detached: false,
             observers: Vec::new(),
@@ -53,18 +64,74 @@ impl Group {
         }
     }
 
+    /// Bytes of its frames.
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len() - BLOCK_LEN
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.len() == 0
+    }
+
+    /// Where frames are added: behind the block for the header.
+    pub(super) fn out(&mut self) -> &mut Blocks {
+        &mut self.blocks
     }
 
     /// LSN after its last frame.
     pub(super) fn end(&self) -> Lsn {
-        self.start.saturating_add(to_u64(self.buf.len()))
+        self.start.saturating_add(to_u64(self.len()))
     }
 
     /// LSN after its padding: where the next group starts.
     pub(super) fn padded_end(&self) -> Lsn {
         padded(self.end())
+    }
+
+    /// Adds an observer, unless it is the one that was added last.
+    pub(super) fn observe(&mut self, observer: Arc<dyn Observer>) {
+        let last = self.observers.last();
+        if !last.is_some_and(|last| Arc::ptr_eq(last, &observer)) {
+            self.observers.push(observer);
+        }
+    }
+
+    /// Seals its frames, pads them and takes them out, ready to be written.
+    pub(super) fn seal(self, durable: Lsn, store: StoreId) -> Sealed {
+        let mut blocks = self.blocks;
+        let frames = blocks.get_mut(BLOCK_LEN..).unwrap_or_default();
+        frame::seal_group(frames, durable, self.file.seed);
+        blocks.pad();
+        if !self.first {
+            let position = self.file.position(self.start);
+            return Sealed {
+                blocks,
+                from: BLOCK_LEN,
+                position,
+            };
+        }
+        let header = self.file.header_block(store);
+        let front = blocks.get_mut(..BLOCK_LEN).expect("kept for this");
+        front.copy_from_slice(&header);
+        Sealed {
+            blocks,
+            from: 0,
+            position: 0,
+        }
+    }
+}
+
+/// What is written of a group: all of `blocks` from `from` on.
+pub(super) struct Sealed {
+    pub(super) blocks: Blocks,
+    pub(super) from: usize,
+    /// Where in the file.
+    pub(super) position: u64,
+}
+
+impl Sealed {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.blocks.get(self.from..).unwrap_or_default()
     }
 }
 
@@ -74,21 +141,27 @@ pub(super) fn padded(lsn: Lsn) -> Lsn {
 }
 
 /// How a group ended, and who waits for that.
+///
+/// Threads are parked one by one, and look at the result without a lock: of
+/// many that are woken at once none waits for another.
 #[derive(Debug, Default)]
 pub(super) struct GroupState {
-    inner: Mutex<Outcome>,
-    changed: Condvar,
+    result: OnceLock<Result<()>>,
+    /// The lead was handed to the threads that wait; one of them takes it.
+    baton: AtomicBool,
+    waiting: Mutex<Waiting>,
 }
 
 #[derive(Debug, Default)]
-struct Outcome {
-    result: Option<Result<()>>,
-    threads: u32,
+struct Waiting {
+    threads: Vec<Thread>,
     tasks: Vec<Waker>,
-    /// The lead was handed to one of the waiting threads.
-    ///
-    /// Invariant: only while there is a waiting thread to take it.
-    baton: bool,
+}
+
+/// Wakes a task. One whose waker panics harms nobody but itself: the others are
+/// told, and the log goes on.
+fn wake(task: Waker) {
+    drop(catch_unwind(AssertUnwindSafe(|| task.wake())));
 }
 
 /// Why a thread stopped waiting for a group.
@@ -101,64 +174,63 @@ pub(super) enum Woken {
 
 impl GroupState {
     pub(super) fn result(&self) -> Option<Result<()>> {
-        lock(&self.inner).result.clone()
+        self.result.get().cloned()
     }
 
     /// Ends the group and wakes all who wait for it.
     pub(super) fn finish(&self, result: Result<()>) {
-        let mut outcome = lock(&self.inner);
-        outcome.result = Some(result);
-        let tasks = std::mem::take(&mut outcome.tasks);
-        let threads = outcome.threads;
-        drop(outcome);
-        if threads > 0 {
-            self.changed.notify_all();
-        }
-        tasks.into_iter().for_each(Waker::wake);
+        let first = self.result.set(result).is_ok();
+        debug_assert!(first, "a group ends once");
+        // Who comes after this sees the result.
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.threads.iter().for_each(Thread::unpark);
+        waiting.tasks.into_iter().for_each(wake);
     }
 
     /// Counts the calling thread in; called with the log locked, so that a
     /// leader sees it when it looks for a successor.
     pub(super) fn enter(&self) {
-        lock(&self.inner).threads += 1;
+        lock(&self.waiting).threads.push(thread::current());
+    }
+
+    fn leave(&self) {
+        let me = thread::current().id();
+        lock(&self.waiting)
+            .threads
+            .retain(|thread| thread.id() != me);
     }
 
     /// Hands the lead to a waiting thread, if there is one.
     pub(super) fn hand_over(&self) -> bool {
-        let mut outcome = lock(&self.inner);
-        if outcome.threads == 0 || outcome.result.is_some() {
+        let waiting = lock(&self.waiting);
+        let Some(thread) = waiting.threads.last() else {
             return false;
-        }
-        outcome.baton = true;
-        drop(outcome);
-        self.changed.notify_one();
+        };
+        self.baton.store(true, Ordering::Release);
+        thread.unpark();
         true
     }
 
     /// Sleeps until the group ended or the lead came to this thread. After
     /// [`Self::enter`].
     pub(super) fn sleep(&self, deadline: Deadline) -> Woken {
-        let mut outcome = lock(&self.inner);
-        while outcome.result.is_none() && !outcome.baton {
-            outcome = match deadline.left() {
-                None => self
-                    .changed
-                    .wait(outcome)
-                    .unwrap_or_else(PoisonError::into_inner),
+        loop {
+            if let Some(result) = self.result() {
+                return Woken::Done(result);
+            }
+            if self.baton.swap(false, Ordering::AcqRel) {
+                self.leave();
+                return Woken::Lead;
+            }
+            match deadline.left() {
+                None => thread::park(),
                 Some(Duration::ZERO) => break,
-                Some(left) => {
-                    let woken = self.changed.wait_timeout(outcome, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+                Some(left) => thread::park_timeout(left),
+            }
         }
-        outcome.threads -= 1;
-        // A baton that came with the result is for nobody: the leader that
-        // finished the group looks for its successor afterwards.
-        if let Some(result) = outcome.result.clone() {
-            return Woken::Done(result);
-        }
-        if std::mem::take(&mut outcome.baton) {
+        self.leave();
+        // It may have come between the last look and leaving.
+        if self.baton.swap(false, Ordering::AcqRel) {
             return Woken::Lead;
         }
         Woken::TimedOut
@@ -166,10 +238,13 @@ impl GroupState {
 
     /// Wakes `waker` when the group has ended; the result if it has.
     pub(super) fn poll(&self, waker: &Waker) -> Option<Result<()>> {
-        let mut outcome = lock(&self.inner);
-        if outcome.result.is_none() && !outcome.tasks.iter().any(|task| task.will_wake(waker)) {
-            outcome.tasks.push(waker.clone());
+        {
+            let mut waiting = lock(&self.waiting);
+            if !waiting.tasks.iter().any(|task| task.will_wake(waker)) {
+                waiting.tasks.push(waker.clone());
+            }
         }
-        outcome.result.clone()
+        // After that: a group that ends now finds the waker.
+        self.result()
     }
 }

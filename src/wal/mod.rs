@@ -2,15 +2,15 @@
 //! partitions share a sync.
 //!
 //! ```text
-//!  enqueue -> building group -> ready groups -> leader: write + sync
+//!  enqueue -> building group -> ready groups -> flights: write + sync
 //!                                                  |
 //!                     durable LSN moves, waiters and observers wake
 //! ```
 //!
 //! Whoever needs a commit and finds nobody writing becomes the leader, writes
 //! the oldest group for all that are in it, and hands the lead on. A lone
-//! caller therefore writes for itself, without a hand-off; under load the next
-//! group gathers while one is written. docs/format.md sections 6 and 7 have the
+//! caller therefore writes for itself, without a hand-off; under load groups
+//! gather while others are written. docs/format.md sections 6 and 7 have the
 //! bytes.
 
 use std::collections::VecDeque;
@@ -18,18 +18,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::Entry;
 use crate::format::frame::{self, FRAME_HEADER_LEN, FrameKind};
 use crate::ids::{Lsn, to_u64};
+use crate::io::{Blocks, WriteQueue};
 use crate::options::SyncPolicy;
 use crate::signal::{Signal, lock};
 
 mod commit;
 pub(crate) mod files;
+mod flight;
 mod group;
 mod handle;
 pub(crate) mod recover;
@@ -42,6 +42,7 @@ pub(crate) use group::Observer;
 pub(crate) use handle::CommitHandle;
 
 use files::{Spares, WalFile};
+use flight::Flight;
 use group::{Group, GroupState, padded};
 
 /// How the log behaves; from `Options`.
@@ -53,6 +54,8 @@ pub(crate) struct WalOptions {
     pub(crate) commit_bytes_max: u64,
     /// Spares that are kept for use again.
     pub(crate) spares_max: usize,
+    /// Groups under way at once, where the back end has a queue.
+    pub(crate) in_flight_max: usize,
 }
 
 /// Counts since open.
@@ -71,12 +74,16 @@ pub(crate) struct Wal {
     files: FilesEnv,
     options: WalOptions,
     clock: Arc<dyn Clock>,
+    /// Where groups are written, several at once, if the back end has it.
+    queue: Option<Box<dyn WriteQueue>>,
     inner: Mutex<Inner>,
     /// `Inner::pending` and the end of the log, to look at without the lock.
     pending: AtomicUsize,
     end: AtomicU64,
-    /// Told when the leader has taken a group: there may be room.
+    /// Told when a group has departed: there may be room.
     room: Condvar,
+    /// Told when a departing group is in the queue.
+    departed: Condvar,
     spares: Spares,
     /// All below is on stable storage.
     durable: AtomicU64,
@@ -106,10 +113,14 @@ struct Inner {
     unsynced_since: Duration,
     /// All below has been written, if not synced.
     written: Lsn,
-    /// What the leader is writing.
-    in_flight: Option<Arc<GroupState>>,
-    /// A buffer to build the next group in.
-    buffer: Option<BytesMut>,
+    /// Groups on their way to the disk, oldest first.
+    flights: VecDeque<Flight>,
+    /// Of those, how many are not in the queue yet.
+    departing: usize,
+    /// A sync of what was written is under way, for whoever waits for that.
+    syncing: Option<Arc<GroupState>>,
+    /// Memory to build groups in.
+    memory: Vec<Blocks>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -142,6 +153,17 @@ impl Wal {
     /// All below is on stable storage.
     pub(crate) fn durable(&self) -> Lsn {
         Lsn::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// True if the file that is written to goes past the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        lock(&self.inner).building.file.direct
+    }
+
+    /// True if groups are under way and nobody waits for them.
+    pub(crate) fn is_flying_unled(&self) -> bool {
+        let inner = lock(&self.inner);
+        !inner.leading && !inner.flights.is_empty()
     }
 
     /// Why the log refuses writes, if it does.
@@ -199,7 +221,7 @@ impl Wal {
             } else {
                 inner.leading = true;
                 drop(inner);
-                self.lead();
+                self.lead(None);
                 inner = lock(&self.inner);
             }
         }
@@ -249,20 +271,23 @@ impl Wal {
         let group = &mut inner.building;
         let lsn = group.end();
         let previous = inner.last_frame.map_or(0, |last| lsn.since(last));
-        let before = group.buf.len();
+        let before = group.len();
         let previous = u32::try_from(previous).expect("a file has at most 1 GiB");
-        let at = frame::start(&mut group.buf, lsn, previous, kind);
+        let at = frame::start(group.out(), lsn, previous, kind);
         for entry in entries {
-            entry.encode(&mut group.buf);
+            entry.encode(group.out());
         }
-        frame::finish(&mut group.buf, at);
+        frame::finish(group.out(), at);
         inner.last_frame = Some(lsn);
-        inner.pending += group.buf.len() - before;
+        inner.pending += group.len() - before;
         self.pending.store(inner.pending, Ordering::Relaxed);
         self.end.store(group.end().get(), Ordering::Relaxed);
+        group.frames += 1;
         group.sync |= ask.sync;
         group.detached |= ask.detached;
-        group.observers.extend(ask.observers);
+        for observer in ask.observers {
+            group.observe(observer);
+        }
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         CommitHandle::new(Arc::clone(&group.state), group.end())
     }
@@ -279,7 +304,7 @@ impl Wal {
             inner.last_frame = None;
             inner.next_group(base, next, true);
             self.work.notify();
-        } else if inner.building.buf.len() >= self.options.group_bytes_max {
+        } else if inner.building.len() >= self.options.group_bytes_max {
             inner.seal_building();
         }
         Ok(())
@@ -303,7 +328,7 @@ impl Wal {
     /// True if something waits to be written that nobody waits for.
     pub(crate) fn has_work(&self) -> bool {
         let inner = lock(&self.inner);
-        inner.building.detached || !inner.ready.is_empty()
+        inner.building.detached || inner.is_busy()
     }
 
     /// True if no file is ready for when the present one is full.
@@ -358,14 +383,13 @@ impl Inner {
     }
 
     fn next_group(&mut self, start: Lsn, file: Arc<WalFile>, first: bool) {
-        let buf = self.buffer.take().unwrap_or_default();
-        let next = Group::new(start, file, first, buf);
+        let memory = self.memory.pop().unwrap_or_default();
+        let next = Group::new(start, file, first, memory);
         let full = std::mem::replace(&mut self.building, next);
         // An empty group has no bytes and nobody in it; but if its file was
         // never begun, that file is left without a header.
         if full.is_empty() {
             debug_assert!(!full.first, "a file is begun by its first frame");
-            self.buffer = Some(full.buf);
         } else {
             self.ready.push_back(full);
         }

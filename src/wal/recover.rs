@@ -27,7 +27,7 @@ use crate::format::entry::Entry;
 use crate::format::frame;
 use crate::format::walfile::{WalBlock, WalHeader};
 use crate::ids::{Lsn, to_u64, to_usize};
-use crate::io::{BLOCK_LEN, File, OpenMode};
+use crate::io::{BLOCK_LEN, Blocks, File, OpenMode, WriteQueue};
 use crate::signal::Signal;
 
 /// Takes the commits that the log holds, in order.
@@ -378,6 +378,7 @@ impl Recovered {
         env: FilesEnv,
         options: WalOptions,
         clock: Arc<dyn Clock>,
+        queue: Option<Box<dyn WriteQueue>>,
     ) -> Result<Wal> {
         let next_sequence = self.last.header.sequence + 1;
         let base = self.proven.min(self.end);
@@ -407,13 +408,22 @@ impl Recovered {
                 let spare = Spare {
                     file: Arc::clone(&live.file),
                     sequence: live.header.sequence,
+                    direct: false,
                 };
                 Arc::new(WalFile::new(&env, spare, live.header.base))
             })
             .collect();
         live.push(file);
         let last_frame = self.last_frame.filter(|_| !tail.is_empty());
-        let wal = Wal::assemble(env, options, clock, spares, live, self.end, last_frame);
+        let parts = Parts {
+            files: env,
+            options,
+            clock,
+            queue,
+            spares,
+            live,
+        };
+        let wal = Wal::assemble(parts, self.end, last_frame);
         // Files before the snapshot's that a crash kept from being used again.
         for obsolete in self.obsolete.iter().filter(|old| **old < next_sequence) {
             wal.give_back_obsolete(*obsolete)?;
@@ -436,9 +446,9 @@ impl Recovered {
     }
 
     /// The blocks from `base` to the end, sealed for the next generation.
-    fn copy_tail(&self, base: Lsn, store: crate::ids::StoreId) -> Result<Vec<u8>> {
+    fn copy_tail(&self, base: Lsn, store: crate::ids::StoreId) -> Result<Blocks> {
         let file = &self.last;
-        let mut tail = vec![0; to_usize(self.exact_end.since(base))];
+        let mut tail = Blocks::zeroed(to_usize(self.exact_end.since(base)));
         let attempt = || format!("read {}", file.path());
         file.file
             .read_exact_at(&mut tail, file.position(base))
@@ -452,7 +462,7 @@ impl Recovered {
                 base.saturating_add(to_u64(whole)),
             )));
         }
-        tail.resize(to_usize(self.end.since(base)), 0);
+        tail.resize(to_usize(self.end.since(base)));
         Ok(tail)
     }
 }
@@ -471,24 +481,31 @@ fn open_spare(env: &FilesEnv, sequence: u64) -> Result<Spare> {
         // The size was changed, or making it was cut short.
         return make(env, sequence, true);
     }
-    Ok(Spare { file, sequence })
+    let direct = env.go_direct(&*file, sequence)?;
+    Ok(Spare {
+        file,
+        sequence,
+        direct,
+    })
 }
 
 /// Makes `spare` the file that is written to. In a crash before the last
 /// sync the file is still a spare; after it, all of it counts.
-fn activate(env: &FilesEnv, spare: Spare, base: Lsn, tail: &[u8]) -> Result<Arc<WalFile>> {
+fn activate(env: &FilesEnv, spare: Spare, base: Lsn, tail: &Blocks) -> Result<Arc<WalFile>> {
     let file = WalFile::new(env, spare, base);
     let attempt = |step: &str| format!("{step} {}", file.path());
     if !tail.is_empty() {
         file.file
-            .write_all_at(tail, to_u64(BLOCK_LEN))
+            .write_blocks(tail, to_u64(BLOCK_LEN), false)
             .map_err(|error| Error::io(attempt("write"), error))?;
         file.file
             .sync_data()
             .map_err(|error| Error::io(attempt("sync"), error))?;
     }
+    let mut header = Blocks::zeroed(BLOCK_LEN);
+    header.copy_from_slice(&file.header_block(env.store));
     file.file
-        .write_all_at(&file.header_block(env.store), 0)
+        .write_blocks(&header, 0, false)
         .map_err(|error| Error::io(attempt("begin"), error))?;
     file.file
         .sync_data()
@@ -499,6 +516,17 @@ fn activate(env: &FilesEnv, spare: Spare, base: Lsn, tail: &[u8]) -> Result<Arc<
     Ok(Arc::new(file))
 }
 
+/// What a log is put together from.
+struct Parts {
+    files: FilesEnv,
+    options: WalOptions,
+    clock: Arc<dyn Clock>,
+    queue: Option<Box<dyn WriteQueue>>,
+    spares: Spares,
+    /// The last one is written to.
+    live: Vec<Arc<WalFile>>,
+}
+
 impl Wal {
     /// The log of a new store: one file, nothing in it.
     ///
@@ -507,25 +535,18 @@ impl Wal {
     /// The operating system's.
     pub(crate) fn create(env: &FilesEnv) -> Result<()> {
         let spare = make(env, 1, false)?;
-        activate(env, spare, Lsn::ZERO, &[]).map(|_| ())
+        activate(env, spare, Lsn::ZERO, &Blocks::new()).map(|_| ())
     }
 
-    fn assemble(
-        files: FilesEnv,
-        options: WalOptions,
-        clock: Arc<dyn Clock>,
-        spares: Spares,
-        live: Vec<Arc<WalFile>>,
-        end: Lsn,
-        last_frame: Option<Lsn>,
-    ) -> Self {
-        let capacity = options.group_bytes_max;
+    fn assemble(parts: Parts, end: Lsn, last_frame: Option<Lsn>) -> Self {
+        let live = parts.live;
         let active = Arc::clone(live.last().expect("the active file is one of them"));
-        let building = Group::new(end, active, false, bytes::BytesMut::new());
+        let building = Group::new(end, active, false, Blocks::new());
         Self {
-            files,
-            options,
-            clock,
+            files: parts.files,
+            options: parts.options,
+            clock: parts.clock,
+            queue: parts.queue,
             inner: Mutex::new(Inner {
                 building,
                 ready: VecDeque::new(),
@@ -536,13 +557,16 @@ impl Wal {
                 unsynced: false,
                 unsynced_since: Duration::ZERO,
                 written: end,
-                in_flight: None,
-                buffer: Some(bytes::BytesMut::with_capacity(capacity.min(64 << 10))),
+                flights: VecDeque::new(),
+                departing: 0,
+                syncing: None,
+                memory: Vec::new(),
             }),
             pending: AtomicUsize::new(0),
             end: AtomicU64::new(end.get()),
             room: Condvar::new(),
-            spares,
+            departed: Condvar::new(),
+            spares: parts.spares,
             durable: AtomicU64::new(end.get()),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),

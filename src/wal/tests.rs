@@ -45,6 +45,7 @@ fn env(sim: &SimFs) -> FilesEnv {
         dir: sim.open_root(Path::new("/wal"), true).unwrap(),
         store: StoreId::new([7; 16]),
         file_bytes: FILE_BYTES,
+        direct: true,
     }
 }
 
@@ -54,6 +55,7 @@ fn options(sync_policy: SyncPolicy) -> WalOptions {
         group_bytes_max: 4096,
         commit_bytes_max: FILE_BYTES / 4,
         spares_max: 2,
+        in_flight_max: 4,
     }
 }
 
@@ -65,8 +67,8 @@ const START: From = From {
 };
 
 impl Bench {
-    fn new() -> Self {
-        let sim = SimFs::new(1);
+    fn new(queue: bool) -> Self {
+        let sim = SimFs::new(1).with_queue(queue);
         Wal::create(&env(&sim)).unwrap();
         Self {
             sim,
@@ -83,7 +85,7 @@ fn open(sim: &SimFs, policy: SyncPolicy, clock: &Arc<ManualClock>) -> Result<(Wa
     let mut seen = Seen::default();
     let recovered = recover(&env(sim), START, true, &mut seen)?;
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
-    let wal = recovered.start(env(sim), options(policy), clock)?;
+    let wal = recovered.start(env(sim), options(policy), clock, sim.write_queue(4).ok())?;
     Ok((wal, seen.0))
 }
 
@@ -106,9 +108,40 @@ fn commit(wal: &Wal, n: u64) -> Result<()> {
     wal.enqueue(&[trim(n)], durable())?.wait(wal)
 }
 
-#[test]
-fn a_lone_caller_writes_and_syncs_once_a_commit() {
-    let bench = Bench::new();
+/// Every test runs on both back ends.
+macro_rules! on_each_back_end {
+    ($($name:ident,)*) => {
+        mod one_at_a_time {
+            $(#[test] fn $name() { super::$name(false) })*
+        }
+        mod several_in_flight {
+            $(#[test] fn $name() { super::$name(true) })*
+        }
+    };
+}
+
+on_each_back_end! {
+    a_lone_caller_writes_and_syncs_once_a_commit,
+    commits_that_wait_together_share_one_sync_and_come_back_in_order,
+    sixteen_threads_lose_no_wake_up_and_keep_their_order,
+    a_wait_that_times_out_can_be_taken_up_again,
+    observers_hear_of_a_commit_once_it_is_durable,
+    buffered_commits_are_synced_by_policy,
+    sync_covers_what_was_only_written,
+    files_are_used_in_turn_and_used_again,
+    stale_frames_of_a_file_that_is_used_again_never_come_back,
+    a_failed_sync_poisons_for_good_and_is_not_tried_again,
+    a_full_disk_at_a_roll_refuses_the_commit_and_goes_on_later,
+    damage_below_what_a_later_frame_calls_durable_is_no_torn_tail,
+    damage_of_the_last_group_alone_is_cut_as_torn,
+    what_only_the_cache_held_survives_a_power_cut_after_recovery,
+    a_closed_log_opens_clean_and_goes_on,
+    a_missing_file_is_damage_not_an_end,
+    a_power_cut_at_every_step_keeps_what_was_acknowledged,
+}
+
+fn a_lone_caller_writes_and_syncs_once_a_commit(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     let before = bench.sim.counts();
     for n in 0..5 {
@@ -119,9 +152,8 @@ fn a_lone_caller_writes_and_syncs_once_a_commit() {
     assert_eq!(after.syncs() - before.syncs(), 5);
 }
 
-#[test]
-fn commits_that_wait_together_share_one_sync_and_come_back_in_order() {
-    let bench = Bench::new();
+fn commits_that_wait_together_share_one_sync_and_come_back_in_order(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     let before = bench.sim.counts().syncs();
     let handles: Vec<_> = (0..50)
@@ -137,9 +169,8 @@ fn commits_that_wait_together_share_one_sync_and_come_back_in_order() {
     assert_eq!(seen, (0..50).collect::<Vec<_>>());
 }
 
-#[test]
-fn sixteen_threads_lose_no_wake_up_and_keep_their_order() {
-    let bench = Bench::new();
+fn sixteen_threads_lose_no_wake_up_and_keep_their_order(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     std::thread::scope(|scope| {
         for thread in 0..16_u64 {
@@ -160,9 +191,8 @@ fn sixteen_threads_lose_no_wake_up_and_keep_their_order() {
     }
 }
 
-#[test]
-fn a_wait_that_times_out_can_be_taken_up_again() {
-    let bench = Bench::new();
+fn a_wait_that_times_out_can_be_taken_up_again(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     let handle = wal.enqueue(&[trim(1)], durable()).unwrap();
     // Nobody else writes, so the waiting thread does, whatever its patience.
@@ -170,15 +200,14 @@ fn a_wait_that_times_out_can_be_taken_up_again() {
     assert!(matches!(done, Some(Ok(()))), "{done:?}");
 }
 
-#[test]
-fn observers_hear_of_a_commit_once_it_is_durable() {
+fn observers_hear_of_a_commit_once_it_is_durable(queue: bool) {
     struct Count(AtomicU64);
     impl Observer for Count {
         fn committed(&self) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
-    let bench = Bench::new();
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     let count = Arc::new(Count(AtomicU64::new(0)));
     let ask = Ask {
@@ -191,14 +220,13 @@ fn observers_hear_of_a_commit_once_it_is_durable() {
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
 }
 
-#[test]
-fn buffered_commits_are_synced_by_policy() {
+fn buffered_commits_are_synced_by_policy(queue: bool) {
     for (policy, syncs) in [
         (SyncPolicy::Never, [0, 0]),
         (SyncPolicy::Always, [1, 1]),
         (SyncPolicy::Interval(Duration::from_millis(10)), [0, 1]),
     ] {
-        let bench = Bench::new();
+        let bench = Bench::new(queue);
         let (wal, _) = bench.open(policy);
         let before = bench.sim.counts().syncs();
         wal.enqueue(&[trim(1)], Ask::default()).unwrap();
@@ -218,9 +246,8 @@ fn buffered_commits_are_synced_by_policy() {
     }
 }
 
-#[test]
-fn sync_covers_what_was_only_written() {
-    let bench = Bench::new();
+fn sync_covers_what_was_only_written(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     wal.enqueue(&[trim(1)], Ask::default()).unwrap();
     wal.commit_step();
@@ -231,9 +258,8 @@ fn sync_covers_what_was_only_written() {
     assert_eq!(seen, [1, 2]);
 }
 
-#[test]
-fn files_are_used_in_turn_and_used_again() {
-    let bench = Bench::new();
+fn files_are_used_in_turn_and_used_again(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     let mut expected = Vec::new();
     for n in 0..100 {
@@ -252,9 +278,8 @@ fn files_are_used_in_turn_and_used_again() {
     }
 }
 
-#[test]
-fn stale_frames_of_a_file_that_is_used_again_never_come_back() {
-    let bench = Bench::new();
+fn stale_frames_of_a_file_that_is_used_again_never_come_back(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     for n in 0..60 {
         commit(&wal, n).unwrap();
@@ -277,9 +302,8 @@ fn stale_frames_of_a_file_that_is_used_again_never_come_back() {
     assert_eq!(seen.0, (1000..1020).collect::<Vec<_>>());
 }
 
-#[test]
-fn a_failed_sync_poisons_for_good_and_is_not_tried_again() {
-    let bench = Bench::new();
+fn a_failed_sync_poisons_for_good_and_is_not_tried_again(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     commit(&wal, 1).unwrap();
     bench.sim.fail(FaultRule::new(OpKind::Sync, FaultRule::EIO));
@@ -293,9 +317,8 @@ fn a_failed_sync_poisons_for_good_and_is_not_tried_again() {
     assert!(seen.starts_with(&[1]), "{seen:?}");
 }
 
-#[test]
-fn a_full_disk_at_a_roll_refuses_the_commit_and_goes_on_later() {
-    let bench = Bench::new();
+fn a_full_disk_at_a_roll_refuses_the_commit_and_goes_on_later(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     bench.sim.set_capacity(Some(bench.sim.used_bytes()));
     let mut done = 0;
@@ -313,9 +336,8 @@ fn a_full_disk_at_a_roll_refuses_the_commit_and_goes_on_later() {
     assert_eq!(seen, (0..=done).collect::<Vec<_>>());
 }
 
-#[test]
-fn damage_below_what_a_later_frame_calls_durable_is_no_torn_tail() {
-    let bench = Bench::new();
+fn damage_below_what_a_later_frame_calls_durable_is_no_torn_tail(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     for n in 0..6 {
         commit(&wal, n).unwrap();
@@ -340,9 +362,8 @@ fn damage_below_what_a_later_frame_calls_durable_is_no_torn_tail() {
     assert_eq!(changed.count(), 1, "recovery changed nothing");
 }
 
-#[test]
-fn damage_of_the_last_group_alone_is_cut_as_torn() {
-    let bench = Bench::new();
+fn damage_of_the_last_group_alone_is_cut_as_torn(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     for n in 0..3 {
         commit(&wal, n).unwrap();
@@ -358,11 +379,10 @@ fn damage_of_the_last_group_alone_is_cut_as_torn() {
     assert_eq!(torn.position, 3 * 4096);
 }
 
-#[test]
-fn what_only_the_cache_held_survives_a_power_cut_after_recovery() {
+fn what_only_the_cache_held_survives_a_power_cut_after_recovery(queue: bool) {
     // Killed between a write and its sync: the next life reads the frame from
     // the cache and shows it. It must be durable before that.
-    let bench = Bench::new();
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     commit(&wal, 1).unwrap();
     wal.enqueue(&[trim(2)], Ask::default()).unwrap();
@@ -377,9 +397,8 @@ fn what_only_the_cache_held_survives_a_power_cut_after_recovery() {
     assert_eq!(seen, [1, 2]);
 }
 
-#[test]
-fn a_closed_log_opens_clean_and_goes_on() {
-    let bench = Bench::new();
+fn a_closed_log_opens_clean_and_goes_on(queue: bool) {
+    let bench = Bench::new(queue);
     let mut expected = Vec::new();
     for life in 0..5 {
         let (wal, seen) = bench.open(SyncPolicy::Never);
@@ -397,9 +416,8 @@ fn a_closed_log_opens_clean_and_goes_on() {
     );
 }
 
-#[test]
-fn a_missing_file_is_damage_not_an_end() {
-    let bench = Bench::new();
+fn a_missing_file_is_damage_not_an_end(queue: bool) {
+    let bench = Bench::new(queue);
     let (wal, _) = bench.open(SyncPolicy::Never);
     for n in 0..40 {
         commit(&wal, n).unwrap();
@@ -412,8 +430,7 @@ fn a_missing_file_is_damage_not_an_end() {
     assert!(error.to_string().contains(&name(3)), "{error}");
 }
 
-#[test]
-fn a_power_cut_at_every_step_keeps_what_was_acknowledged() {
+fn a_power_cut_at_every_step_keeps_what_was_acknowledged(queue: bool) {
     let workload = |sim: &SimFs, clock: &Arc<ManualClock>, acked: &mut Vec<u64>| -> Result<()> {
         let (wal, seen) = open(sim, SyncPolicy::Never, clock)?;
         let first = seen.last().map_or(0, |n| n + 1);
@@ -423,7 +440,7 @@ fn a_power_cut_at_every_step_keeps_what_was_acknowledged() {
         }
         Ok(())
     };
-    let fresh = Bench::new();
+    let fresh = Bench::new(queue);
     let steps = {
         let sim = fresh.sim.fork();
         workload(&sim, &fresh.clock, &mut Vec::new()).unwrap();

@@ -27,8 +27,9 @@ fn append(sizes: &[usize], durability: Durability) -> Op {
 }
 
 /// A world with a topic `t` and a few durable records in it.
-fn begun() -> World {
+fn begun(queue: bool) -> World {
     let mut world = World::new(Setup {
+        queue,
         sync_policy: SyncPolicy::Never,
         ..Setup::default()
     });
@@ -55,11 +56,30 @@ fn survives_power_cuts(world: &World, at: &str) {
     }
 }
 
-#[test]
-fn after_a_failed_sync_nothing_is_acknowledged_and_durable_records_stay_readable() {
+/// Every test runs on both back ends.
+macro_rules! on_each_back_end {
+    ($($name:ident,)*) => {
+        mod one_in_flight {
+            $(#[test] fn $name() { super::$name(false) })*
+        }
+        mod several_in_flight {
+            $(#[test] fn $name() { super::$name(true) })*
+        }
+    };
+}
+
+on_each_back_end! {
+    after_a_failed_sync_nothing_is_acknowledged_and_durable_records_stay_readable,
+    buffered_records_are_hidden_after_a_failed_sync,
+    a_full_disk_refuses_and_goes_on_when_space_returns,
+    deleting_makes_room_on_a_full_disk,
+    too_many_open_files_fail_one_operation_and_poison_nothing,
+}
+
+fn after_a_failed_sync_nothing_is_acknowledged_and_durable_records_stay_readable(queue: bool) {
     for keep in [0, 50, 100] {
         let at = format!("{keep} percent of the failed sync were kept");
-        let mut world = begun();
+        let mut world = begun(queue);
         let rule = FaultRule::new(OpKind::Sync, FaultRule::EIO).path("/wal/");
         world.disk.fail(rule.keep(keep));
         let failed = world.run(&append(&[50], Durability::Durable), &at);
@@ -105,9 +125,8 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_durable_records_stay_readable
     }
 }
 
-#[test]
-fn buffered_records_are_hidden_after_a_failed_sync() {
-    let mut world = begun();
+fn buffered_records_are_hidden_after_a_failed_sync(queue: bool) {
+    let mut world = begun(queue);
     world
         .run(&append(&[9], Durability::Buffered), &"buffered")
         .expect("accepted");
@@ -126,9 +145,8 @@ fn buffered_records_are_hidden_after_a_failed_sync() {
     assert_eq!(seen.len(), 3, "what may not be on disk is not shown");
 }
 
-#[test]
-fn a_full_disk_refuses_and_goes_on_when_space_returns() {
-    let mut world = begun();
+fn a_full_disk_refuses_and_goes_on_when_space_returns(queue: bool) {
+    let mut world = begun(queue);
     world.disk.set_capacity(Some(world.disk.used_bytes()));
     let mut full = 0;
     for n in 0..60 {
@@ -163,9 +181,8 @@ fn a_full_disk_refuses_and_goes_on_when_space_returns() {
     }
 }
 
-#[test]
-fn deleting_makes_room_on_a_full_disk() {
-    let mut world = begun();
+fn deleting_makes_room_on_a_full_disk(queue: bool) {
+    let mut world = begun(queue);
     for n in 0..8 {
         world
             .run(&append(&[3000, n], Durability::Durable), &"fill")
@@ -184,12 +201,11 @@ fn deleting_makes_room_on_a_full_disk() {
         .expect("a full disk can be emptied");
 }
 
-#[test]
-fn too_many_open_files_fail_one_operation_and_poison_nothing() {
+fn too_many_open_files_fail_one_operation_and_poison_nothing(queue: bool) {
     for kind in [OpKind::Open, OpKind::Create, OpKind::OpenDir] {
         for nth in 1..12 {
             let at = format!("{kind} number {nth} without descriptors");
-            let mut world = begun();
+            let mut world = begun(queue);
             let rule = FaultRule::new(kind, FaultRule::EMFILE);
             world.disk.fail(rule.nth(nth));
             for n in 0..12 {
@@ -258,9 +274,10 @@ fn sweep() -> Vec<Op> {
 
 /// Runs with one fault. Operations may fail; nothing may be lost for it.
 /// Returns false if the run was over before the fault struck.
-fn strike(kind: OpKind, errno: i32, nth: u64) -> bool {
-    let at = format!("{kind} number {nth} fails with error {errno}");
+fn strike(kind: OpKind, errno: i32, nth: u64, queue: bool) -> bool {
+    let at = format!("{kind} number {nth} fails with error {errno}, queue: {queue}");
     let mut world = World::new(Setup {
+        queue,
         sync_policy: SyncPolicy::Interval(Duration::from_millis(100)),
         ..Setup::default()
     });
@@ -306,11 +323,14 @@ fn strike(kind: OpKind, errno: i32, nth: u64) -> bool {
 
 fn sweep_errors(kind: OpKind, errors: &[i32]) {
     let mut runs = 0_u64;
-    for errno in errors {
+    let back_ends = errors
+        .iter()
+        .flat_map(|errno| [(errno, false), (errno, true)]);
+    for (errno, queue) in back_ends {
         // The first sync of a directory is for the name of the store's own,
         // which `open_root` makes: where that failed, the user has to look.
         let mut nth = if kind == OpKind::DirSync { 2 } else { 1 };
-        while strike(kind, *errno, nth) {
+        while strike(kind, *errno, nth, queue) {
             nth += CALL_STRIDE;
             runs += 1;
         }

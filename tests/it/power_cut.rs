@@ -53,6 +53,7 @@ const EFFORT: Effort = Effort {
 const REPLAY: Place = Place {
     workload: "durable",
     unit_len: 4096,
+    queue: true,
     cuts: &[],
 };
 
@@ -61,6 +62,7 @@ const REPLAY: Place = Place {
 struct Place<'a> {
     workload: &'a str,
     unit_len: usize,
+    queue: bool,
     /// The cut of the run, then those of the recoveries.
     cuts: &'a [(u64, Crash)],
 }
@@ -69,8 +71,8 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "Place {{ workload: {:?}, unit_len: {}, cuts: &[",
-            self.workload, self.unit_len
+            "Place {{ workload: {:?}, unit_len: {}, queue: {}, cuts: &[",
+            self.workload, self.unit_len, self.queue
         )?;
         for (step, choice) in self.cuts {
             write!(f, "({step}, Crash::{choice:?}), ")?;
@@ -202,15 +204,17 @@ fn nest(
     states
 }
 
-fn explore(workload: &Workload, unit_len: usize, effort: Effort) -> Totals {
+fn explore(workload: &Workload, unit_len: usize, queue: bool, effort: Effort) -> Totals {
     let setup = Setup {
         unit_len,
+        queue,
         seed: effort.seed,
         ..workload.setup
     };
     let place = Place {
         workload: workload.name,
         unit_len,
+        queue,
         cuts: &[],
     };
     let whole = run(workload, setup, None, &place);
@@ -253,10 +257,11 @@ fn explore(workload: &Workload, unit_len: usize, effort: Effort) -> Totals {
 
 fn survives(name: &str, effort: Effort) {
     let workload = find(name);
-    for unit_len in [4096, 512] {
-        let totals = explore(workload, unit_len, effort);
+    for (unit_len, queue) in [(4096, false), (512, false), (4096, true), (512, true)] {
+        let totals = explore(workload, unit_len, queue, effort);
+        let flights = if queue { "several" } else { "one" };
         println!(
-            "{name}, units of {unit_len} bytes: {} steps, {} states, {} nested",
+            "{name}, units of {unit_len} bytes, {flights} in flight: {} steps, {} states, {} nested",
             totals.steps, totals.states, totals.nested
         );
     }
@@ -307,6 +312,7 @@ fn replay() {
     let workload = find(REPLAY.workload);
     let setup = Setup {
         unit_len: REPLAY.unit_len,
+        queue: REPLAY.queue,
         seed: EFFORT.seed,
         ..workload.setup
     };

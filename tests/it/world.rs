@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) unit_len: usize,
     pub(crate) maps: bool,
+    /// Groups of the log go past the cache, several at once.
+    pub(crate) queue: bool,
     pub(crate) sync_policy: SyncPolicy,
 }
 
@@ -71,6 +73,7 @@ impl Default for Setup {
             seed: 1,
             unit_len: 4096,
             maps: false,
+            queue: true,
             sync_policy: SyncPolicy::Interval(Duration::from_millis(100)),
         }
     }
@@ -79,7 +82,9 @@ impl Default for Setup {
 impl Setup {
     pub(crate) fn disk(self) -> SimFs {
         let disk = SimFs::new(self.seed);
-        disk.with_unit_len(self.unit_len).with_maps(self.maps)
+        disk.with_unit_len(self.unit_len)
+            .with_maps(self.maps)
+            .with_queue(self.queue)
     }
 
     /// The smallest store there can be: everything fills up and rolls soon.

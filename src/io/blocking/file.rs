@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use rustix::fs::{self, FallocateFlags};
-use rustix::io::{Errno, pread, pwrite, pwritev, retry_on_intr};
+use rustix::fs::{self, FallocateFlags, OFlags};
+use rustix::io::{Errno, ReadWriteFlags, pread, pwrite, pwritev, pwritev2, retry_on_intr};
 
 use crate::ids::to_u64;
-use crate::io::{Advice, File};
+use crate::io::{Advice, Blocks, File};
 
 /// Most slices that one `pwritev` takes (`IOV_MAX` of Linux and the BSDs).
 const SLICES_MAX: usize = 1024;
@@ -23,12 +24,53 @@ static ZEROS: [u8; ZEROS_LEN] = [0; ZEROS_LEN];
 /// An open regular file.
 pub(super) struct OsFile {
     fd: OwnedFd,
+    /// True if the descriptor goes past the page cache.
+    direct: AtomicBool,
 }
 
 impl OsFile {
     /// Wraps a descriptor that is known to be of a regular file.
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self {
+            fd,
+            direct: AtomicBool::new(false),
+        }
+    }
+
+    /// Writes blocks past the cache. With `sync`, each call returns once the
+    /// device has what it wrote: one system call instead of two.
+    fn write_direct(&self, blocks: &[u8], position: u64, sync: bool) -> io::Result<()> {
+        let flags = if sync {
+            ReadWriteFlags::DSYNC
+        } else {
+            ReadWriteFlags::empty()
+        };
+        let mut rest = blocks;
+        let mut at = position;
+        while !rest.is_empty() {
+            let slices = [IoSlice::new(rest)];
+            let done = match pwritev2(&self.fd, &slices, at, flags) {
+                // Nothing of it lies in the cache, so writing it again is safe.
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            if done == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = rest.get(done..).unwrap_or_default();
+            at = advance(at, done)?;
+        }
+        Ok(())
+    }
+
+    fn set_direct(&self, direct: bool) -> io::Result<()> {
+        let flags = fs::fcntl_getfl(&self.fd)?;
+        let flags = if direct {
+            flags | OFlags::DIRECT
+        } else {
+            flags - OFlags::DIRECT
+        };
+        Ok(fs::fcntl_setfl(&self.fd, flags)?)
     }
 
     /// Reserves space by writing zeros from `old_len` to `len`.
@@ -99,6 +141,34 @@ impl File for OsFile {
         // Once: after a failure the kernel has dropped the dirty pages, and a
         // second call would report success.
         Ok(fs::fdatasync(&self.fd)?)
+    }
+
+    fn write_blocks(&self, blocks: &[u8], position: u64, sync: bool) -> io::Result<()> {
+        if self.direct.load(Ordering::Relaxed) {
+            return self.write_direct(blocks, position, sync);
+        }
+        self.write_all_at(blocks, position)?;
+        if sync { self.sync_data() } else { Ok(()) }
+    }
+
+    fn go_direct(&self, probe: &Blocks, position: u64) -> io::Result<()> {
+        let unsupported = |_| io::Error::from(io::ErrorKind::Unsupported);
+        self.set_direct(true).map_err(unsupported)?;
+        match self.write_direct(probe, position, false) {
+            Ok(()) => self.direct.store(true, Ordering::Relaxed),
+            // The file system takes the flag and not the write: blocks of
+            // another size, or a layer that only passes flags on.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.set_direct(false)?;
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
     }
 
     fn len(&self) -> io::Result<u64> {

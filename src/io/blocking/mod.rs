@@ -16,7 +16,9 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Directory, Entry, EntryKind, File, FileSystem, LockGuard, OpenMode, plain_name};
+use super::{
+    Directory, Entry, EntryKind, File, FileSystem, LockGuard, OpenMode, WriteQueue, plain_name,
+};
 
 mod file;
 mod lock;
@@ -109,6 +111,19 @@ impl FileSystem for OsFileSystem {
 
     fn name(&self) -> &'static str {
         "blocking"
+    }
+
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    fn write_queue(&self, depth: usize) -> io::Result<Box<dyn WriteQueue>> {
+        Ok(Box::new(super::ring::Ring::new(depth)?))
+    }
+
+    #[cfg(not(all(feature = "io-uring", target_os = "linux")))]
+    fn write_queue(&self, _depth: usize) -> io::Result<Box<dyn WriteQueue>> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "built without the feature `io-uring`",
+        ))
     }
 }
 

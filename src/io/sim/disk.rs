@@ -28,6 +28,7 @@ const FILE_LEN_MAX: u64 = 16 << 30;
 pub(super) struct Settings {
     pub(super) maps: bool,
     pub(super) unit_sectors: usize,
+    pub(super) queue: bool,
     pub(super) capacity: Option<u64>,
 }
 
@@ -65,6 +66,7 @@ impl Disk {
         let settings = Settings {
             maps: false,
             unit_sectors: super::content::SECTORS,
+            queue: false,
             capacity: None,
         };
         let nodes = BTreeMap::from([(ROOT, Arc::new(root))]);
@@ -255,6 +257,16 @@ impl Disk {
     }
 
     pub(super) fn sync_file(&mut self, ino: Ino) -> io::Result<()> {
+        self.sync(ino, None)
+    }
+
+    /// Makes one change durable, and no other: the end of a synced write that
+    /// went past the cache.
+    pub(super) fn sync_change(&mut self, ino: Ino, seq: u64) -> io::Result<()> {
+        self.sync(ino, Some(seq))
+    }
+
+    fn sync(&mut self, ino: Ino, only: Option<u64>) -> io::Result<()> {
         let path = self.path(ino)?;
         let pass = self.gate.enter(OpKind::Sync, &path, 0..0)?;
         if let Some(fault) = Gate::fault(&pass) {
@@ -263,13 +275,13 @@ impl Disk {
             }
             let mut random = self.fault_random();
             let keep = || random.chance(fault.keep_percent);
-            self.file_mut(ino)?.commit_some(keep);
+            self.file_mut(ino)?.commit_some(only, keep);
             return Err(self.gate.fail(&pass, fault.error()));
         }
         // Cut in the middle of a sync, any part of it may have been done:
         // everything stays pending, and the crash image chooses.
         if !Gate::is_cut(&pass) {
-            self.file_mut(ino)?.commit();
+            self.file_mut(ino)?.commit_some(only, || true);
         }
         self.gate.leave(&pass)
     }

@@ -2,13 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
 use super::SimFs;
 use super::fault::OpKind;
 use super::node::Ino;
-use crate::io::{Advice, Directory, Entry, File, LockGuard, OpenMode};
+use crate::ids::to_u64;
+use crate::io::{Advice, BLOCK_LEN, Blocks, Directory, Entry, File, LockGuard, OpenMode};
 
 /// A held directory.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ impl Directory for SimDirectory {
             fs: self.fs.clone(),
             ino,
             writable: mode != OpenMode::Read,
+            direct: AtomicBool::new(false),
         }))
     }
 
@@ -85,14 +88,15 @@ impl Drop for SimLock {
 
 /// An open file.
 #[derive(Debug)]
-struct SimFile {
-    fs: SimFs,
-    ino: Ino,
+pub(super) struct SimFile {
+    pub(super) fs: SimFs,
+    pub(super) ino: Ino,
     writable: bool,
+    pub(super) direct: AtomicBool,
 }
 
 impl SimFile {
-    fn writable(&self) -> io::Result<()> {
+    pub(super) fn writable(&self) -> io::Result<()> {
         if self.writable {
             return Ok(());
         }
@@ -117,6 +121,31 @@ impl File for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.fs.disk().sync_file(self.ino)
+    }
+
+    fn write_blocks(&self, blocks: &[u8], position: u64, sync: bool) -> io::Result<()> {
+        let whole = |n: u64| n.is_multiple_of(to_u64(BLOCK_LEN));
+        assert!(
+            whole(position) && whole(to_u64(blocks.len())),
+            "whole blocks"
+        );
+        let aligned = blocks.as_ptr().addr().is_multiple_of(BLOCK_LEN);
+        assert!(aligned, "memory of blocks");
+        let seq = self.put(blocks, position)?;
+        match (sync, self.is_direct()) {
+            (false, _) => Ok(()),
+            (true, true) => self.fs.disk().sync_change(self.ino, seq),
+            (true, false) => self.sync_data(),
+        }
+    }
+
+    fn go_direct(&self, probe: &Blocks, position: u64) -> io::Result<()> {
+        if !self.fs.disk().settings.queue {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.write_blocks(probe, position, false)?;
+        self.direct.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -44,7 +44,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Directory, FileSystem};
+use super::{Directory, FileSystem, WriteQueue};
 
 mod content;
 mod crash;
@@ -52,6 +52,7 @@ mod disk;
 mod fault;
 mod handle;
 mod node;
+mod queue;
 mod random;
 mod step;
 mod tamper;
@@ -358,6 +359,10 @@ impl FileSystem for SimFs {
 
     fn name(&self) -> &'static str {
         "sim"
+    }
+
+    fn write_queue(&self, _depth: usize) -> io::Result<Box<dyn WriteQueue>> {
+        self.queue()
     }
 }
 

@@ -168,24 +168,20 @@ impl FileNode {
         self.pending.push(Pending { seq, op });
     }
 
-    /// A sync that succeeded.
-    pub(super) fn commit(&mut self) {
+    /// A sync of everything, or of one change only. What it did not `keep`
+    /// stays readable, and no later sync makes it durable.
+    pub(super) fn commit_some(&mut self, only: Option<u64>, mut keep: impl FnMut() -> bool) {
+        let mut left = Vec::new();
         for pending in self.pending.drain(..) {
-            pending.op.apply(&mut self.durable);
-        }
-        self.durable.set_len(self.durable.len());
-    }
-
-    /// A sync that failed: what it did not `keep` stays readable, and no later
-    /// sync makes it durable.
-    pub(super) fn commit_some(&mut self, mut keep: impl FnMut() -> bool) {
-        for pending in self.pending.drain(..) {
-            if keep() {
+            if only.is_some_and(|seq| seq != pending.seq) {
+                left.push(pending);
+            } else if keep() {
                 pending.op.apply(&mut self.durable);
             } else {
                 self.diverged = true;
             }
         }
+        self.pending = left;
         self.durable.set_len(self.durable.len());
     }
 

@@ -18,6 +18,7 @@ const PLAIN: Setup = Setup {
     seed: 1,
     unit_len: 4096,
     maps: false,
+    queue: true,
     sync_policy: SyncPolicy::Never,
 };
 
