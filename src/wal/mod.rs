@@ -33,6 +33,7 @@ pub(crate) mod files;
 mod group;
 mod handle;
 pub(crate) mod recover;
+mod restart;
 mod scan;
 #[cfg(test)]
 mod tests;
