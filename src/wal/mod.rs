@@ -32,9 +32,10 @@ mod commit;
 pub(crate) mod files;
 mod group;
 mod handle;
+pub(crate) mod listing;
 pub(crate) mod recover;
 mod restart;
-mod scan;
+pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 
