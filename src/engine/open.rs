@@ -138,6 +138,17 @@ fn read_identity(root: &dyn Directory, path: &Path, to_write: bool) -> Result<Op
         .map_err(|error| Error::with_source(kind(&error), format!("cannot use {shown}"), error))
 }
 
+fn open_child(root: &dyn Directory, path: &Path, name: &str) -> Result<Arc<dyn Directory>> {
+    let shown = path.join(name);
+    root.open_dir(name).map_err(|error| {
+        let shown = shown.display();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Error::corrupt(format!("{shown} is missing; nothing was changed"));
+        }
+        Error::io(format!("open {shown}"), error)
+    })
+}
+
 fn assemble(
     file_system: &dyn FileSystem,
     path: &Path,
@@ -146,10 +157,7 @@ fn assemble(
     guard: Option<LockGuard>,
     identity: Identity,
 ) -> Result<Arc<Shared>> {
-    let child = |name: &str| {
-        root.open_dir(name)
-            .map_err(|error| Error::io(format!("open {}", path.join(name).display()), error))
-    };
+    let child = |name: &str| open_child(root, path, name);
     let (snapshots, wal_dir, topics) = (child("snapshot")?, child("wal")?, child("topics")?);
     let env = Arc::new(partition_env(&options, &identity, topics));
     let mut loaded = load_snapshot(&*snapshots, identity)?;

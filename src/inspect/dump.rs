@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::item::DumpItem;
-use super::log::{self, End, LogFile, Role};
 use super::segments;
 use super::store::{SnapshotFile, Store};
 use crate::error::Result;
@@ -21,6 +20,8 @@ use crate::ids::{PartitionId, TopicId, to_u64};
 use crate::io::FileSystem;
 use crate::options::ReadMode;
 use crate::segment::{Place, SegmentMeta, SegmentReader, log_name};
+use crate::wal::listing::{LiveFile, LogFile, Role};
+use crate::wal::scan::{Walk, WalkEnd, walk};
 
 /// What [`dump`] shows.
 ///
@@ -303,67 +304,74 @@ impl Dump<'_> {
     }
 
     fn log(&mut self) -> Flow {
-        let files = log::files(self.store, &mut Vec::new())?;
+        let files = self.store.log(&mut Vec::new())?;
         for (n, file) in files.iter().enumerate() {
             let state = match &file.role {
-                Role::Live(..) => "live".to_owned(),
+                Role::Live(_) => "live".to_owned(),
                 Role::Spare => "not in use".to_owned(),
+                Role::Foreign(owner) => format!("of store {owner}"),
                 Role::Headless(why) => format!("no valid header ({why})"),
             };
             let item = DumpItem::WalFile {
-                file: file.path.clone(),
+                file: file.path(),
                 bytes: file.len,
-                base: file.base(),
+                base: file.live().map(|live| live.header.base),
                 state,
             };
             show!(self, item);
-            let stop = files.get(n + 1..).unwrap_or_default();
-            let stop = stop.iter().find_map(LogFile::base);
-            if let Some(base) = file.base() {
-                let end = file.walk(base, stop, &mut |position, header, payload| {
-                    self.frame(file, position, header, payload)
-                })?;
-                if end.stopped || self.end(file, &end)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+            let later = files.get(n + 1..).unwrap_or_default();
+            let next = later.iter().find_map(LogFile::live);
+            if let Some(live) = file.live()
+                && self.live(live, next)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
     }
 
+    /// The frames of a file, up to where the next one takes over.
+    fn live(&mut self, file: &LiveFile, next: Option<&LiveFile>) -> Flow {
+        let range = Walk {
+            from: file.header.base,
+            stop: next.map(|next| next.header.base),
+        };
+        let mut flow = ControlFlow::Continue(());
+        let end = walk(file, range, &mut |header, payload| {
+            flow = self.frame(file, header, payload);
+            Ok(flow)
+        })?;
+        if flow.is_break() {
+            return Ok(flow);
+        }
+        self.end(file, &end)
+    }
+
     /// What ended a file before its end, if anything of its generation did.
-    fn end(&mut self, file: &LogFile, end: &End) -> Flow {
-        let after = file.after(end)?;
-        if let (Some(bad), Some(base)) = (&end.bad, file.base())
-            && after.torn_bytes > 0
+    fn end(&mut self, file: &LiveFile, end: &WalkEnd) -> Flow {
+        if let Some(bad) = &end.bad
+            && let Some(torn) = end.torn(file)?
         {
-            let bytes = after.torn_bytes;
-            let message = format!("{bytes} bytes from LSN {} on: {bad}", end.at);
-            let position = log::position(base, end.at);
-            show!(self, DumpItem::damage(&file.path, position, message));
+            let message = format!("{} bytes from LSN {} on: {bad}", torn.bytes, end.at);
+            show!(self, DumpItem::damage(&torn.file, torn.position, message));
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn frame(
-        &mut self,
-        file: &LogFile,
-        position: u64,
-        header: &FrameHeader,
-        payload: &[u8],
-    ) -> ControlFlow<()> {
+    fn frame(&mut self, file: &LiveFile, header: &FrameHeader, payload: &[u8]) -> ControlFlow<()> {
+        let (path, position) = (file.path(), file.position(header.lsn));
         let close = header.kind == FrameKind::Close;
         let entries = match entry::decode(payload) {
             Ok(entries) => entries,
             Err(_) if close => Vec::new(),
-            Err(error) => return (self.each)(&DumpItem::damage(&file.path, position, error)),
+            Err(error) => return (self.each)(&DumpItem::damage(&path, position, error)),
         };
         let shown = |entry: &&Entry<'_>| self.options.takes_entry(entry);
         if self.options.is_filtered() && !entries.iter().any(|entry| shown(&entry)) {
             return ControlFlow::Continue(());
         }
         (self.each)(&DumpItem::Frame {
-            file: file.path.clone(),
+            file: path.clone(),
             position,
             lsn: header.lsn,
             durable: header.durable,
@@ -373,7 +381,7 @@ impl Dump<'_> {
         })?;
         for entry in &entries {
             if self.options.takes_entry(entry) {
-                self.entry(file, position, header, entry)?;
+                self.entry(&path, position, header, entry)?;
             }
         }
         ControlFlow::Continue(())
@@ -381,13 +389,13 @@ impl Dump<'_> {
 
     fn entry(
         &mut self,
-        file: &LogFile,
+        path: &str,
         position: u64,
         header: &FrameHeader,
         entry: &Entry<'_>,
     ) -> ControlFlow<()> {
         let change = match entry {
-            Entry::Append(id, bytes) => return self.append(file, position, *id, bytes),
+            Entry::Append(id, bytes) => return self.append(path, position, *id, bytes),
             Entry::CreateTopic(meta) => format!("create topic {} {:?}", meta.id, meta.name),
             Entry::AlterTopic(meta) => format!("alter topic {} {:?}", meta.id, meta.name),
             Entry::DeleteTopic(id) => format!("delete topic {id}"),
@@ -401,7 +409,7 @@ impl Dump<'_> {
 
     fn append(
         &mut self,
-        file: &LogFile,
+        path: &str,
         position: u64,
         id: PartitionId,
         bytes: &[u8],
@@ -409,10 +417,10 @@ impl Dump<'_> {
         match batch::split_first(bytes, Seed::partition(self.store.id, id)) {
             Ok(header) => {
                 let batch = Batch::new(Bytes::copy_from_slice(bytes), header);
-                let flow = self.batch(id, &file.path, position, &batch);
+                let flow = self.batch(id, path, position, &batch);
                 flow.unwrap_or(ControlFlow::Continue(()))
             }
-            Err(error) => (self.each)(&DumpItem::damage(&file.path, position, error)),
+            Err(error) => (self.each)(&DumpItem::damage(path, position, error)),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Looking at a store that nobody has open: [`verify`] and [`dump`].
 //!
 //! Nothing is written, not even what opening a store would mend. A shared lock
-//! keeps engines away that would write meanwhile. This reads the files by
-//! the rules of docs/format.md on its own, so that it can go on behind damage at
-//! which an engine stops, and so that two readings of the rules meet.
+//! keeps engines away that would write meanwhile. What the log holds, where it
+//! ends and what is damage are decided by the code that opens a store
+//! ([`crate::wal::recover`]), so that the two never differ; this goes on behind
+//! damage at which an engine stops.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use crate::io::{FileSystem, OsFileSystem};
 
 mod dump;
 mod item;
-mod log;
 mod report;
 mod segments;
 mod store;

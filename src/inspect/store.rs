@@ -11,6 +11,7 @@ use crate::format::snapshot::{SNAPSHOT_HEADER_LEN, Snapshot};
 use crate::format::{DecodeError, SNAPSHOT_PAYLOAD_LEN_MAX};
 use crate::ids::{Lsn, StoreId, to_u64, to_usize};
 use crate::io::{Directory, EntryKind, FileSystem, LockGuard, OpenMode};
+use crate::wal::listing::{self, Listing, LogFile};
 
 /// Digits of a number in a file name.
 const NAME_DIGITS: usize = 20;
@@ -82,6 +83,19 @@ impl Store {
             }
         }
         files.reverse();
+        Ok(files)
+    }
+
+    /// All files of the log, and notes about other files.
+    pub(super) fn log(&self, notes: &mut Vec<String>) -> Result<Vec<LogFile>> {
+        let Some(dir) = self.dir("wal")? else {
+            return Ok(Vec::new());
+        };
+        let Listing {
+            files,
+            notes: found,
+        } = listing::list(&*dir, self.id, OpenMode::Read)?;
+        notes.extend(found);
         Ok(files)
     }
 

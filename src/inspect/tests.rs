@@ -22,6 +22,7 @@ use crate::io::sim::SimFs;
 use crate::options::{Codec, TopicOptions};
 use crate::segment::{SegmentEnv, SegmentMeta, SegmentWriter};
 
+mod agreement;
 mod damage;
 mod engine;
 mod shown;

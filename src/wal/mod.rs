@@ -32,8 +32,10 @@ pub(crate) mod files;
 mod flight;
 mod group;
 mod handle;
+pub(crate) mod listing;
 pub(crate) mod recover;
-mod scan;
+mod restart;
+pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 

@@ -1,10 +1,14 @@
 //! Reading a file of the log frame by frame, and looking for evidence.
+//!
+//! The one reading there is: opening and `inspect` both go by it.
+
+use std::ops::ControlFlow;
 
 use super::group::padded;
-use super::recover::{LiveFile, Replay, Torn};
+use super::listing::LiveFile;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::DecodeError;
 use crate::format::frame::{self, FRAME_HEADER_LEN, Found, FrameHeader, FrameKind};
-use crate::format::{DecodeError, entry};
 use crate::ids::{Lsn, to_u64, to_usize};
 use crate::io::{Advice, BLOCK_LEN};
 
@@ -12,39 +16,87 @@ use crate::io::{Advice, BLOCK_LEN};
 const WINDOW_LEN: usize = 1 << 20;
 
 /// Which part of a file to read.
-pub(super) struct Walk {
-    pub(super) from: Lsn,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    pub(crate) from: Lsn,
     /// Where the next file takes over.
-    pub(super) stop: Option<Lsn>,
+    pub(crate) stop: Option<Lsn>,
+}
+
+/// Takes the frames of a file, in order; breaks when it has seen enough.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&FrameHeader, &[u8]) -> Result<ControlFlow<()>>;
+
+/// A tail that is no part of the log and is cut.
+#[derive(Clone, Debug)]
+pub(crate) struct Torn {
+    pub(crate) file: String,
+    pub(crate) position: u64,
+    pub(crate) lsn: Lsn,
+    pub(crate) bytes: u64,
 }
 
 /// Where the frames of a file end, and why.
 #[derive(Debug)]
-pub(super) struct WalkEnd {
+pub(crate) struct WalkEnd {
     /// LSN after the last frame, or after its padding.
-    pub(super) at: Lsn,
+    pub(crate) at: Lsn,
     pub(super) last_frame: Option<Lsn>,
-    pub(super) frames: u64,
+    pub(crate) frames: u64,
     /// The most that a frame said was durable.
-    pub(super) durable: Lsn,
+    pub(crate) durable: Lsn,
     /// True if the last frame is the mark of an orderly close.
-    pub(super) closed: bool,
+    pub(crate) closed: bool,
     /// What stands at the end, if it is neither zeros nor the end of the file.
-    pub(super) bad: Option<DecodeError>,
+    pub(crate) bad: Option<DecodeError>,
 }
 
 impl WalkEnd {
+    fn take(&mut self, header: &FrameHeader) {
+        self.frames += 1;
+        self.durable = self.durable.max(header.durable);
+        if header.kind == FrameKind::Close {
+            // The mark itself may lie in the page cache only: the log ends
+            // before it, and goes on there.
+            self.closed = true;
+            return;
+        }
+        self.last_frame = Some(header.lsn);
+        self.at = header.lsn.saturating_add(to_u64(header.len()));
+    }
+
+    /// Refuses a file that ends in a frame that is whole, and of a later
+    /// version: that is neither torn nor damaged.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`.
+    pub(super) fn check_version(&self, file: &LiveFile) -> Result<()> {
+        match &self.bad {
+            Some(error @ DecodeError::Unsupported { .. }) => {
+                let position = file.position(self.at);
+                let attempt = format!("cannot read {} at byte {position}", file.path());
+                let error = error.clone();
+                Err(Error::with_source(ErrorKind::Unsupported, attempt, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The torn tail after the end, if there is one. Bytes of an earlier
     /// generation after the end of a recycled file are none.
-    pub(super) fn torn(&self, file: &LiveFile) -> Result<Option<Torn>> {
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub(crate) fn torn(&self, file: &LiveFile) -> Result<Option<Torn>> {
         if self.closed {
             return Ok(None);
         }
         let mut window = Window::new(file);
         let from = file.position(self.at);
         let mut torn_end = from;
-        if let Some(header) = plausible(window.at(from, FRAME_HEADER_LEN)?, self.at) {
-            torn_end = from + to_u64(header.len());
+        if let Some(len) = claims(window.at(from, FRAME_HEADER_LEN)?, file, self.at) {
+            torn_end = from.saturating_add(to_u64(len));
         } else if self.bad.is_some() && self.at != padded(self.at) {
             torn_end = file.position(padded(self.at));
         }
@@ -54,15 +106,26 @@ impl WalkEnd {
         Ok((torn_end > from).then(|| Torn {
             file: file.path(),
             position: from,
+            lsn: self.at,
             bytes: torn_end.min(file.len) - from,
         }))
     }
 }
 
-/// The header of a frame that was meant to be at `lsn`, whole or not.
-fn plausible(bytes: &[u8], lsn: Lsn) -> Option<FrameHeader> {
-    let header = FrameHeader::decode(bytes).ok()?;
-    (header.lsn == lsn).then_some(header)
+/// How long a frame was meant to be that a write of this life of the file began
+/// at `lsn`, whole or not; `None` for zeros, and for what an earlier life left.
+///
+/// LSNs never start again, so frames of an earlier life are below the base.
+fn claims(bytes: &[u8], file: &LiveFile, lsn: Lsn) -> Option<usize> {
+    let front = bytes.get(..FRAME_HEADER_LEN)?;
+    if front.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    if let Ok(header) = FrameHeader::decode(front) {
+        return (header.lsn >= file.header.base).then(|| header.len());
+    }
+    let own = front.get(8..)?.first_chunk::<8>()?;
+    (u64::from_le_bytes(*own) == lsn.get()).then_some(FRAME_HEADER_LEN)
 }
 
 /// A file, read through a window that moves forward.
@@ -103,8 +166,12 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Gives the frames of `file` to `replay`, up to the first that is none.
-pub(super) fn walk(file: &LiveFile, range: &Walk, replay: &mut dyn Replay) -> Result<WalkEnd> {
+/// Shows `visit` the frames of `file`, up to the first that is none.
+///
+/// # Errors
+///
+/// The operating system's; what `visit` says.
+pub(crate) fn walk(file: &LiveFile, range: Walk, visit: Visit<'_>) -> Result<WalkEnd> {
     file.file.advise(0, file.len, Advice::Sequential);
     let mut window = Window::new(file);
     let mut end = WalkEnd {
@@ -125,22 +192,15 @@ pub(super) fn walk(file: &LiveFile, range: &Walk, replay: &mut dyn Replay) -> Re
                     end.bad = Some(error);
                     break;
                 }
-                take_frame(file, &header, payload, &mut end, replay)?;
-                if end.closed {
+                let flow = visit(&header, payload)?;
+                end.take(&header);
+                if flow.is_break() || end.closed {
                     break;
                 }
             }
             // The padding of a group, or where nothing was ever written.
             Ok(Found::Zeros) if end.at < padded(end.at) => end.at = padded(end.at),
             Ok(Found::Zeros) => break,
-            // Whole, and of a later version: neither torn nor damaged.
-            Err(error @ DecodeError::Unsupported { .. }) => {
-                return Err(Error::with_source(
-                    ErrorKind::Unsupported,
-                    format!("cannot read {} at byte {position}", file.path()),
-                    error,
-                ));
-            }
             Err(error) => {
                 end.bad = Some(error);
                 break;
@@ -180,42 +240,6 @@ fn in_chain(header: &FrameHeader, end: &WalkEnd) -> Result<(), DecodeError> {
     Ok(())
 }
 
-fn take_frame(
-    file: &LiveFile,
-    header: &FrameHeader,
-    payload: &[u8],
-    end: &mut WalkEnd,
-    replay: &mut dyn Replay,
-) -> Result<()> {
-    end.frames += 1;
-    end.durable = end.durable.max(header.durable);
-    if header.kind == FrameKind::Close {
-        // The mark itself may lie in the page cache only: the log ends before
-        // it, and goes on there.
-        end.closed = true;
-        return Ok(());
-    }
-    let after = header.lsn.saturating_add(to_u64(header.len()));
-    // The checksum says that this is what was written: entries that do not
-    // decode come from another version or a defect, never from the disk.
-    let entries = entry::decode(payload).map_err(|error| {
-        let kind = match error {
-            DecodeError::Unsupported { .. } => ErrorKind::Unsupported,
-            _ => ErrorKind::Corrupt,
-        };
-        let position = file.position(header.lsn);
-        let attempt = format!(
-            "cannot read the frame at byte {position} of {}",
-            file.path()
-        );
-        Error::with_source(kind, attempt, error)
-    })?;
-    replay.commit(header.lsn, after, &entries)?;
-    end.last_frame = Some(header.lsn);
-    end.at = after;
-    Ok(())
-}
-
 /// Valid frames of the same generation that start at a block after `at`.
 fn later_frames(file: &LiveFile, at: Lsn) -> Result<Vec<(u64, FrameHeader)>> {
     let mut found = Vec::new();
@@ -223,9 +247,9 @@ fn later_frames(file: &LiveFile, at: Lsn) -> Result<Vec<(u64, FrameHeader)>> {
     let mut position = file.position(padded(at));
     while position + to_u64(FRAME_HEADER_LEN) <= file.len {
         let bytes = window.at(position, FRAME_HEADER_LEN)?;
-        // Most blocks end here: only one that says it is of this very place is
-        // worth reading whole.
-        if plausible(bytes, file.lsn(position)).is_some() {
+        // Most blocks end here: only one that says it is of this life of the
+        // file is worth reading whole.
+        if claims(bytes, file, file.lsn(position)).is_some() {
             let bytes = whole_frame(&mut window, position)?;
             if let Ok(Found::Frame(header, _)) = frame::split_first(bytes, file.seed) {
                 found.push((position, header));

@@ -352,7 +352,7 @@ fn damage_below_what_a_later_frame_calls_durable_is_no_torn_tail(queue: bool) {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let text = error.to_string();
     assert!(
-        text.contains("byte 12288") && text.contains("LSN range"),
+        text.contains("byte 12288") && text.contains("LSNs 8192.."),
         "{text}"
     );
     let changed = before

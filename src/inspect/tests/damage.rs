@@ -89,11 +89,11 @@ fn every_flipped_bit_of_what_counts_is_a_problem() {
     let groups = [8192, whole - 4096].map(|at| at..at + frame);
     for byte in groups.into_iter().flatten().chain(0..48) {
         bench.disk.flip_bit(WAL_2, byte, 1);
-        assert_ne!(
-            bench.verify().outcome(),
-            Outcome::Clean,
-            "byte {byte} of the log"
-        );
+        // A flipped bit of a version makes it one that nobody knows.
+        let sound = bench
+            .try_verify()
+            .is_ok_and(|report| report.outcome() == Outcome::Clean);
+        assert!(!sound, "byte {byte} of the log");
         bench.disk.flip_bit(WAL_2, byte, 1);
     }
 }
@@ -262,9 +262,10 @@ fn frames_that_a_later_file_supersedes_do_not_count() {
 #[test]
 fn a_closed_file_before_a_later_one_is_whole() {
     let bench = Bench::new();
-    let log = Bench::log().close();
-    log.write(&bench.disk, 0);
-    let next = Log::new(3, log.lsn().get()).group(&[append(45)], log.lsn().get());
+    Bench::log().close().write(&bench.disk, 0);
+    // The log ends before the mark, and goes on there.
+    let end = Bench::log().lsn().get();
+    let next = Log::new(3, end).group(&[append(45)], end);
     next.write(&bench.disk, 0);
     let report = bench.verify();
     assert_eq!(report.outcome(), Outcome::Clean, "{report}");

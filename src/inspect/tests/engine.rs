@@ -18,17 +18,17 @@ fn options() -> Options {
         .tail_bytes_max(512 << 10)
 }
 
-fn open(disk: &SimFs) -> Result<Engine> {
+pub(super) fn open(disk: &SimFs) -> Result<Engine> {
     Engine::open_with(Arc::new(disk.clone()), PATH, options())
 }
 
-fn verify(disk: &SimFs) -> Result<VerifyReport> {
+pub(super) fn verify(disk: &SimFs) -> Result<VerifyReport> {
     verify_with(Arc::new(disk.clone()), Path::new(PATH), &mut |_, _| {})
 }
 
 /// A life with several files of the log, segments that are sealed and dropped,
 /// and a restart. Returns how many records were acknowledged.
-fn live(disk: &SimFs, acked: &mut u64) -> Result<()> {
+pub(super) fn live(disk: &SimFs, acked: &mut u64) -> Result<()> {
     for life in 0..2 {
         let engine = open(disk)?;
         let topic = TopicOptions::default()
