@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::combine::Combiner;
 use crate::payload::Payload;
-use crate::peers::{Call, Peer, Scanned, Sharing, Store, peer};
+use crate::peers::{Call, Peer, Scanned, Setup, Sharing, Store, peer};
 use crate::plan::{FILL_BATCH, Kind, Level, Work, work};
 use crate::raw::{How, RawFile, RawScan};
 use crate::{Failure, Result};
@@ -86,7 +86,12 @@ fn measure(peer: &Peer, work: &Work, dir: &Path, length: Duration) -> Result<Mea
         } => (level, threads, batch),
         Kind::Scan { records } => return scan(peer, work, dir, records, length),
     };
-    let store = (peer.open)(dir, level)?;
+    let setup = Setup {
+        dir,
+        level,
+        one_by_one: threads == 1 && batch == 1,
+    };
+    let store = (peer.open)(&setup)?;
     settle(dir)?;
     let payload = Payload::new(work.size, batch);
     let batches = payload.batches();
@@ -121,7 +126,7 @@ fn measure(peer: &Peer, work: &Work, dir: &Path, length: Duration) -> Result<Mea
         records: measured.messages,
         bytes: measured.messages * u64::try_from(work.size)?,
     };
-    check((peer.open)(dir, level)?.scan()?, expected)?;
+    check((peer.open)(&setup)?.scan()?, expected)?;
     Ok(measured)
 }
 
@@ -237,7 +242,7 @@ fn together(loops: &[Loop], work: &Work) -> Result<Measured> {
 }
 
 fn scan(peer: &Peer, work: &Work, dir: &Path, records: u64, length: Duration) -> Result<Measured> {
-    let store = (peer.open)(dir, Level::Replay)?;
+    let store = (peer.open)(&replay(dir))?;
     fill(store.as_ref(), work, records)?;
     store.close()?;
     let expected = Scanned {
@@ -253,10 +258,18 @@ fn scan(peer: &Peer, work: &Work, dir: &Path, records: u64, length: Duration) ->
 
 /// One pass over a store that was just opened, and the time of the pass alone.
 fn store_pass(peer: &Peer, dir: &Path) -> Result<(Duration, Scanned)> {
-    let store = (peer.open)(dir, Level::Replay)?;
+    let store = (peer.open)(&replay(dir))?;
     let before = Instant::now();
     let scanned = store.scan()?;
     Ok((before.elapsed(), scanned))
+}
+
+fn replay(dir: &Path) -> Setup<'_> {
+    Setup {
+        dir,
+        level: Level::Replay,
+        one_by_one: false,
+    }
 }
 
 fn fill(store: &dyn Store, work: &Work, records: u64) -> Result<()> {

@@ -103,8 +103,8 @@ pub(crate) const WORKS: &[Work] = &[
         "Not durable, batches of 1000 x 100 B, one thread",
         (Level::Buffered, 1, 1000, 100),
     ),
-    scan("scan-1k", "Scan, 1 KiB, one thread", 200_000, 1024),
-    scan("scan-100", "Scan, 100 B, one thread", 1_000_000, 100),
+    scan("scan-1k", "Scan, 1 KiB, one thread", 400_000, 1024),
+    scan("scan-100", "Scan, 100 B, one thread", 2_000_000, 100),
 ];
 
 /// The work of that name.

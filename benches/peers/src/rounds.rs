@@ -24,7 +24,7 @@ use crate::{Result, RunArgs};
 
 /// Longest time that a measurement may take beside what is measured: to
 /// prepare files, and to read back.
-const MARGIN: Duration = Duration::from_secs(180);
+const MARGIN: Duration = Duration::from_mins(3);
 
 /// Time between two looks at a process.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

@@ -14,6 +14,9 @@ use crate::{Result, RunArgs};
 /// The one to whom the others are compared.
 const OURS: &str = "duolog";
 
+/// The mark of those for whom nothing is durable.
+const NO_SYNC: &str = "no sync";
+
 const HEAD: [&str; 8] = [
     "work",
     "who",
@@ -79,7 +82,8 @@ fn rows(report: &Report, work: &Work) -> Vec<Row> {
         match (peer.skips)(work) {
             Some(_) if peer.name.starts_with(OURS) => {}
             Some(why) => out.push(without(work, peer.name, why)),
-            None if durable && !peer.syncs => out.push(row(report, work, peer.name, "no sync")),
+            None if durable && !peer.syncs => out.push(row(report, work, peer.name, NO_SYNC)),
+            None if is_scan(work) => out.push(row(report, work, peer.name, peer.scan)),
             None => out.push(row(report, work, peer.name, "")),
         }
     }
@@ -91,6 +95,10 @@ fn is_durable(work: &Work) -> bool {
         return false;
     };
     level == Level::Durable
+}
+
+fn is_scan(work: &Work) -> bool {
+    matches!(work.kind, Kind::Scan { .. })
 }
 
 fn without(work: &Work, name: &str, why: &str) -> Row {
@@ -120,7 +128,7 @@ fn row(report: &Report, work: &Work, name: &str, mark: &str) -> Row {
     }
     let of_raw = (name != RAW).then(|| median_ratio(report, work, name, RAW));
     // Not the same work: no ratio.
-    let same_work = name != OURS && !name.starts_with(RAW) && mark.is_empty();
+    let same_work = name != OURS && !name.starts_with(RAW) && mark != NO_SYNC;
     let ours = same_work.then(|| median_ratio(report, work, OURS, name));
     let quantile = |of: fn(&Cell) -> Option<f64>| median(mine.iter().filter_map(|c| of(c)));
     // A ticket's call returns before the ticket.
@@ -231,7 +239,7 @@ fn aligned(rows: &[Row]) -> String {
             } else {
                 ("", padding.as_str())
             };
-            line.push_str(&format!("{left}{cell}{right}  "));
+            line.extend([left, cell, right, "  "]);
         }
         out.push_str(line.trim_end());
         out.push('\n');
@@ -253,10 +261,7 @@ fn notes(args: &RunArgs, report: &Report) -> String {
             "; **no sync**: its source has no fsync of the data"
         };
         let (name, version) = (peer.name, peer.version());
-        line(format!(
-            "* {name} {version}: {}{sync}. Scan: {}.",
-            peer.setting, peer.scan
-        ));
+        line(format!("* {name} {version}: {}{sync}.", peer.setting));
     }
     line(String::new());
     line(format!(

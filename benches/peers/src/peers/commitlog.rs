@@ -9,15 +9,13 @@
 //!
 //! A scan reads 1 MiB at a time; the checksum of each message is checked.
 
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use commitlog::message::{MessageBuf, MessageSet};
 use commitlog::{CommitLog, LogOptions, ReadLimit};
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
-use crate::plan::Level;
 
 /// Most bytes of a read.
 const READ_BYTES: usize = 1 << 20;
@@ -31,15 +29,15 @@ pub(super) const PEER: Peer = Peer {
     syncs: false,
     sharing: Sharing::Combined,
     setting: "one `append` of a `MessageBuf` a call, written to the page cache; threads combined",
-    scan: "`read` of 1 MiB, each record checked",
+    scan: "each record checked",
     skips: |_| None,
     open,
 };
 
 struct Commitlog(Mutex<CommitLog>);
 
-fn open(dir: &Path, _level: Level) -> Result<Box<dyn Store>> {
-    let mut options = LogOptions::new(dir.join("data"));
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Store>> {
+    let mut options = LogOptions::new(setup.dir.join("data"));
     options.message_max_bytes(APPEND_BYTES_MAX);
     Ok(Box::new(Commitlog(Mutex::new(CommitLog::new(options)?))))
 }

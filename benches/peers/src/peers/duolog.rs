@@ -11,13 +11,12 @@
 //! A scan goes through `Reader::fetch`; every batch is checked.
 
 use std::collections::VecDeque;
-use std::path::Path;
 
 use duolog::{
     AppendOptions, Durability, Engine, Fetch, Options, Record, Start, Ticket, Topic, TopicOptions,
 };
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
 use crate::plan::{Kind, Level, Work};
 
@@ -33,16 +32,16 @@ pub(super) const PEER: Peer = Peer {
     syncs: true,
     sharing: Sharing::Own,
     setting: "default options; `Durable` / `Buffered`; own group commit",
-    scan: "every batch checked",
+    scan: "each batch checked",
     skips: |_| None,
-    open: |dir, level| Ok(Box::new(open(dir, level, None)?)),
+    open: |setup| Ok(Box::new(open(setup, None)?)),
 };
 
 pub(super) const TICKETS: Peer = Peer {
     name: "duolog-tickets",
     setting: "the same with `append_nowait`, 32 tickets under way: not waiting for each",
     skips: only_durable_batches,
-    open: |dir, level| Ok(Box::new(open(dir, level, Some(TICKETS_MAX))?)),
+    open: |setup| Ok(Box::new(open(setup, Some(TICKETS_MAX))?)),
     ..PEER
 };
 
@@ -62,9 +61,9 @@ struct Duolog {
     tickets: Option<usize>,
 }
 
-fn open(dir: &Path, level: Level, tickets: Option<usize>) -> Result<Duolog> {
-    let engine = Engine::open(dir.join("data"), Options::default())?;
-    let durability = match level {
+fn open(setup: &Setup<'_>, tickets: Option<usize>) -> Result<Duolog> {
+    let engine = Engine::open(setup.dir.join("data"), Options::default())?;
+    let durability = match setup.level {
         Level::Durable => Durability::Durable,
         Level::Buffered | Level::Replay => Durability::Buffered,
     };

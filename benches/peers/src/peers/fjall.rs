@@ -14,7 +14,6 @@
 //! A scan iterates over the keyspace; blocks read from tables are checked, what
 //! is in the memtable is not.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use fjall::config::CompressionPolicy;
@@ -22,7 +21,7 @@ use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
 };
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
 use crate::plan::Level;
 
@@ -32,7 +31,7 @@ pub(super) const PEER: Peer = Peer {
     syncs: true,
     sharing: Sharing::Combined,
     setting: "write batches, `PersistMode::SyncData` / `manual_journal_persist`; threads combined",
-    scan: "iterator, blocks checked",
+    scan: "blocks checked",
     skips: |_| None,
     open,
 };
@@ -44,7 +43,8 @@ struct Fjall {
     next: AtomicU64,
 }
 
-fn open(dir: &Path, level: Level) -> Result<Box<dyn Store>> {
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Store>> {
+    let Setup { dir, level, .. } = *setup;
     let durable = level == Level::Durable;
     let db = Database::builder(dir.join("data"))
         .manual_journal_persist(!durable)

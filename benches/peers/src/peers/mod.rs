@@ -19,6 +19,16 @@ use std::path::Path;
 use crate::Result;
 use crate::plan::{Level, Work};
 
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    /// Its own directory: empty, or as the same peer left it.
+    pub(crate) dir: &'a Path,
+    pub(crate) level: Level,
+    /// One thread appends, one record a call.
+    pub(crate) one_by_one: bool,
+}
+
 /// A call to append.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
@@ -91,7 +101,7 @@ pub(crate) struct Peer {
     pub(crate) scan: &'static str,
     /// Why it has no part in a work.
     pub(crate) skips: fn(&Work) -> Option<&'static str>,
-    pub(crate) open: fn(&Path, Level) -> Result<Box<dyn Store>>,
+    pub(crate) open: fn(&Setup<'_>) -> Result<Box<dyn Store>>,
 }
 
 /// All of them; duolog first.
@@ -117,12 +127,17 @@ pub(crate) fn peer(name: &str) -> Result<&'static Peer> {
 
 impl Peer {
     /// Its version, as Cargo.lock has it.
-    pub(crate) fn version(&self) -> &'static str {
+    pub(crate) fn version(&self) -> String {
         let lock = include_str!("../../Cargo.lock");
         let name = format!("name = \"{}\"\nversion = \"", self.package);
         let found = lock.split_once(&name);
         let found = found.and_then(|(_, rest)| rest.split('"').next());
-        found.unwrap_or("of unknown version")
+        let found = found.unwrap_or("of unknown version");
+        // The binding has a version, and what is bound another.
+        if self.package == sqlite::PEER.package {
+            return format!("{found} with SQLite {}", rusqlite::version());
+        }
+        found.to_owned()
     }
 }
 

@@ -14,14 +14,13 @@
 //! A scan goes through `range`: it reads memory, not the disk. Checksums are
 //! checked when the log is opened.
 
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use mrecordlog::{MultiRecordLog, SyncPolicy};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
 use crate::plan::Level;
 
@@ -46,7 +45,8 @@ struct Inner {
     log: MultiRecordLog,
 }
 
-fn open(dir: &Path, level: Level) -> Result<Box<dyn Store>> {
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Store>> {
+    let Setup { dir, level, .. } = *setup;
     let runtime = Builder::new_current_thread().build()?;
     let policy = match level {
         Level::Durable => SyncPolicy::OnAppend,

@@ -9,12 +9,11 @@
 //! A scan goes over the table in a read transaction; checksums are checked in
 //! repair only.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
 use crate::plan::Level;
 
@@ -26,7 +25,7 @@ pub(super) const PEER: Peer = Peer {
     syncs: true,
     sharing: Sharing::Combined,
     setting: "a transaction a call, `Durability::Immediate` / `None`; threads combined",
-    scan: "range over the table, not checked",
+    scan: "not checked",
     skips: |_| None,
     open,
 };
@@ -37,7 +36,8 @@ struct Redb {
     next: AtomicU64,
 }
 
-fn open(dir: &Path, level: Level) -> Result<Box<dyn Store>> {
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Store>> {
+    let Setup { dir, level, .. } = *setup;
     let db = Database::create(dir.join("data.redb"))?;
     let write = db.begin_write()?;
     write.open_table(LOG)?;

@@ -13,12 +13,10 @@
 //!
 //! A scan is one `SELECT`; there are no checksums in the format.
 
-use std::path::Path;
-
 use rusqlite::{Connection, params};
 use std::sync::{Mutex, MutexGuard};
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
 use crate::plan::Level;
 
@@ -26,19 +24,20 @@ const INSERT: &str = "INSERT INTO log(value) VALUES (?1)";
 
 pub(super) const PEER: Peer = Peer {
     name: "sqlite",
-    package: "libsqlite3-sys",
+    package: "rusqlite",
     syncs: true,
     sharing: Sharing::Combined,
     setting: "WAL, `synchronous=FULL` / `NORMAL`, exclusive; a transaction a call; \
-              threads combined (the version is that of libsqlite3-sys)",
-    scan: "`SELECT`, not checked",
+              threads combined",
+    scan: "not checked",
     skips: |_| None,
     open,
 };
 
 struct Sqlite(Mutex<Connection>);
 
-fn open(dir: &Path, level: Level) -> Result<Box<dyn Store>> {
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Store>> {
+    let Setup { dir, level, .. } = *setup;
     let connection = Connection::open(dir.join("data.sqlite"))?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

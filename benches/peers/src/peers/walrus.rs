@@ -1,10 +1,11 @@
 //! walrus-rust: topics in files of 1 GB, written through `io_uring`.
 //!
-//! Durable: `batch_append_for_topic`, which ends in an `fsync` whatever the
-//! schedule says; for a single record as well, since the other way
-//! (`append_for_topic` with `FsyncSchedule::SyncEach`) syncs twice: `O_SYNC`,
-//! and an `fsync` after it. A second batch while one is written is refused, so
-//! threads go through the combiner.
+//! Durable, one record a call from one thread: `append_for_topic` with
+//! `FsyncSchedule::SyncEach`, which is `O_SYNC` and an `fsync` after it, and yet
+//! faster than a batch of one. Else `batch_append_for_topic`, which ends in an
+//! `fsync` whatever the schedule says, with `NoFsync`, to be spared `O_SYNC`. A
+//! second batch while one is written is refused: threads go through the
+//! combiner.
 //!
 //! Not durable: `append_for_topic`, one call a record, with
 //! `FsyncSchedule::NoFsync`: its batches are always synced. An error of these
@@ -15,11 +16,9 @@
 //!
 //! A scan reads batches of at most 1 MiB; each record is checked (FNV-1a).
 
-use std::path::Path;
-
 use walrus_rust::{FsyncSchedule, ReadConsistency, Walrus};
 
-use super::{Call, Peer, Scanned, Sharing, Store, Writer};
+use super::{Call, Peer, Scanned, Setup, Sharing, Store, Writer};
 use crate::Result;
 use crate::plan::Level;
 
@@ -33,19 +32,22 @@ pub(super) const PEER: Peer = Peer {
     package: "walrus-rust",
     syncs: true,
     sharing: Sharing::Combined,
-    setting: "`batch_append_for_topic` / `append_for_topic` a record with `NoFsync`, since its \
+    setting: "`append_for_topic` with `SyncEach` for one at a time, else \
+              `batch_append_for_topic` / `append_for_topic` a record with `NoFsync`, since its \
               batches always sync; threads combined; drops errors of single writes",
-    scan: "`batch_read_for_topic`, each record checked",
+    scan: "each record checked",
     skips: |_| None,
     open,
 };
 
 struct Topics {
     walrus: Walrus,
-    durable: bool,
+    /// Through a batch, even if it is of one.
+    batches: bool,
 }
 
-fn open(dir: &Path, level: Level) -> Result<Box<dyn Store>> {
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Store>> {
+    let Setup { dir, level, .. } = *setup;
     let set = std::env::var_os("WALRUS_DATA_DIR");
     if set.as_deref() != Some(dir.as_os_str()) {
         return Err(format!("WALRUS_DATA_DIR is {set:?}, not {}", dir.display()).into());
@@ -53,10 +55,16 @@ fn open(dir: &Path, level: Level) -> Result<Box<dyn Store>> {
     let consistency = ReadConsistency::AtLeastOnce {
         persist_every: u32::MAX,
     };
-    let walrus = Walrus::with_consistency_and_schedule(consistency, FsyncSchedule::NoFsync)?;
+    let each = level == Level::Durable && setup.one_by_one;
+    let schedule = if each {
+        FsyncSchedule::SyncEach
+    } else {
+        FsyncSchedule::NoFsync
+    };
+    let walrus = Walrus::with_consistency_and_schedule(consistency, schedule)?;
     Ok(Box::new(Topics {
         walrus,
-        durable: level == Level::Durable,
+        batches: level == Level::Durable && !each,
     }))
 }
 
@@ -88,7 +96,7 @@ struct Appender<'a>(&'a Topics);
 impl Writer for Appender<'_> {
     fn append(&mut self, call: &Call<'_>) -> Result<()> {
         let walrus = &self.0.walrus;
-        if self.0.durable {
+        if self.0.batches {
             return Ok(walrus.batch_append_for_topic(TOPIC, call.values)?);
         }
         for value in call.values {
