@@ -2,8 +2,9 @@
 //!
 //! Durable: one entry a call, one chunk a record; `commit` returns after an
 //! `fdatasync` that all who commit at the same time share. Its files are used
-//! again after a checkpoint, so that syncs need not allocate. Files of 16 MiB and a buffer of 128 KiB were
-//! faster than the defaults (1 MiB and 16 KiB), and than files of 4 or 64 MiB.
+//! again after a checkpoint, so that syncs need not allocate. Files of 16 MiB
+//! and a buffer of 128 KiB were faster than the defaults (1 MiB and 16 KiB),
+//! and than files of 4 or 64 MiB.
 //!
 //! Not durable: it has no such mode.
 //!
