@@ -60,6 +60,7 @@ pub(crate) struct Measured {
     /// Messages that were appended, warming up included, or read.
     pub(crate) messages: u64,
     /// Latency of a call in microseconds; of a scan, there is none.
+    pub(crate) p01_us: Option<f64>,
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
 }
@@ -236,6 +237,7 @@ fn together(loops: &[Loop], work: &Work) -> Result<Measured> {
     Ok(Measured {
         rate,
         messages: loops.iter().map(|one| one.appended).sum(),
+        p01_us: timed.then(|| us(0.01)),
         p50_us: timed.then(|| us(0.5)),
         p99_us: timed.then(|| us(0.99)),
     })
@@ -302,6 +304,7 @@ fn passes(
     Ok(Measured {
         rate: float(messages) / elapsed.as_secs_f64(),
         messages,
+        p01_us: None,
         p50_us: None,
         p99_us: None,
     })

@@ -14,6 +14,9 @@ use crate::{Result, RunArgs};
 /// The one to whom the others are compared.
 const OURS: &str = "duolog";
 
+/// Mean by p1 of the raw loop above which a run is called disturbed.
+const BUSY: f64 = 3.0;
+
 /// The mark of those for whom nothing is durable.
 const NO_SYNC: &str = "no sync";
 
@@ -268,7 +271,40 @@ fn notes(args: &RunArgs, report: &Report) -> String {
         "Medians of {} rounds of {} s each; ratios are medians of the rounds' ratios.",
         args.rounds, args.seconds
     ));
+    let busy: Vec<_> = report
+        .works
+        .iter()
+        .filter(|w| was_busy(report, w))
+        .collect();
+    if !busy.is_empty() {
+        let names: Vec<_> = busy.iter().map(|work| work.name).collect();
+        line(format!(
+            "The machine was busy: the raw loop took over {BUSY} times its p1 in the mean in \
+             {}. Measure again when nothing else runs.",
+            names.join(", ")
+        ));
+    }
     out
+}
+
+/// Whether the raw loop of a durable work was mostly kept from running: it does
+/// the same all the time, so its mean is near its fastest on a quiet machine.
+fn was_busy(report: &Report, work: &Work) -> bool {
+    let Kind::Append {
+        level: Level::Durable,
+        batch,
+        ..
+    } = work.kind
+    else {
+        return false;
+    };
+    let raw = cells(report, work, RAW).into_iter();
+    let slowdowns = raw.filter_map(|cell| {
+        let measured = cell.measured?;
+        let calls = measured.rate / f64::from(u32::try_from(batch).ok()?);
+        Some(1e6 / calls / measured.p01_us?)
+    });
+    median(slowdowns).is_some_and(|slowdown| slowdown > BUSY)
 }
 
 #[cfg(test)]
