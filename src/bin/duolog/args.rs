@@ -15,6 +15,7 @@ Exit codes:
   1    verify: the log ends in a torn tail, which the next open cuts
   2    stored bytes are not what was written
   3    it could not be done; standard error says why
+  4    bench --compare: something got worse by more than the tolerance
   130  interrupted by a signal; what was acknowledged is kept";
 
 const EXAMPLES: &str = "\

@@ -72,6 +72,11 @@ impl Meter {
         now < self.end && !signals::stopped()
     }
 
+    /// When it is over.
+    pub(super) fn end(&self) -> Instant {
+        self.end
+    }
+
     /// Messages that were counted.
     pub(super) fn messages(&self) -> u64 {
         self.messages

@@ -5,18 +5,32 @@
 //! same directory, and prints the ratio.
 
 mod append;
+mod calls;
+mod compare;
+mod environment;
+mod fairness;
+mod figures;
+mod load;
 mod meter;
 mod payload;
+mod probe;
 mod raw;
 mod scan;
 mod scratch;
+mod usage;
+mod verify;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::EXIT_CODES;
 use crate::failure::{Done, Failure};
+
+pub(crate) use compare::Unfit;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,4 +93,73 @@ fn ratio(part: f64, whole: f64) -> f64 {
 /// A length in memory as a number to count with.
 fn to_u64(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Whole milliseconds, for a progress bar.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A report as it will be printed, to compare with.
+fn as_json(report: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(report)
+        .map_err(|error| Failure::Refused(format!("cannot make JSON of a report: {error}")))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("{text:?} is not a number of seconds up to a day"))
+}
+
+/// The same, but not zero: nothing can be measured in no time.
+fn parse_length(text: &str) -> Result<Duration, String> {
+    let length = parse_seconds(text)?;
+    if length < Duration::from_millis(1) {
+        return Err(format!("{text} s is no time to measure in; write 5"));
+    }
+    Ok(length)
+}
+
+/// Reads a number of messages a second: `50000`, `50k`, `1.5M`.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |n| (n, 1e6)),
+    };
+    let rate = number.parse().ok().map(|rate: f64| rate * scale);
+    let rate = rate.filter(|rate| (1.0..=1e9).contains(rate));
+    rate.ok_or_else(|| {
+        format!("{text:?} is not a rate from 1 to 1000M messages a second; write 50k")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_a_bound() {
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "-1", "1e9", "NaN", "inf", "s"] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_time_is_no_length() {
+        assert_eq!(parse_length("0.001"), Ok(Duration::from_millis(1)));
+        assert!(parse_length("0").is_err());
+    }
+
+    #[test]
+    fn rates_are_above_zero() {
+        assert_eq!(parse_rate("50k"), Ok(50_000.0));
+        assert_eq!(parse_rate("1.5M"), Ok(1_500_000.0));
+        for text in ["", "0", "-5", "NaN", "inf", "k", "2G"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
 }
