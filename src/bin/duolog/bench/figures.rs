@@ -94,6 +94,7 @@ pub(super) struct Figures {
 impl Figures {
     /// Of a load that ran beside `raw`.
     pub(super) fn new(load: &Load, measured: &Measured, raw: &RawAppend) -> Self {
+        let rate = ratio(float(measured.records), measured.seconds);
         let raw_rate = raw.rate() * f64::from(load.batch);
         let latency = &measured.latency;
         let us = |quantile| rounded(quantile_us(latency, quantile));
@@ -108,8 +109,8 @@ impl Figures {
         Self {
             work: Work::of(load),
             back_end: measured.back_end.clone(),
-            messages_per_second: rounded(measured.rate),
-            bytes_per_second: rounded(measured.rate * f64::from(load.size)),
+            messages_per_second: rounded(rate),
+            bytes_per_second: rounded(rate * f64::from(load.size)),
             p50_us: us(0.5),
             p90_us: us(0.9),
             p99_us: us(0.99),
@@ -117,7 +118,7 @@ impl Figures {
             p9999_us: us(0.9999),
             max_us: us(1.0),
             samples: latency.len(),
-            messages: measured.messages,
+            messages: measured.records,
             seconds: rounded(measured.seconds),
             syncs: measured.syncs,
             syncs_per_second: rounded(ratio(float(measured.syncs), measured.seconds)),
@@ -133,7 +134,7 @@ impl Figures {
             raw: raw.step_name(),
             raw_messages_per_second: rounded(raw_rate),
             raw_p50_us: rounded(quantile_us(raw.latency(), 0.5)),
-            ratio_to_raw: rounded(ratio(measured.rate, raw_rate)),
+            ratio_to_raw: rounded(ratio(rate, raw_rate)),
             latency_curve_us: curve(latency),
             raw_latency_curve_us: curve(raw.latency()),
         }
@@ -194,6 +195,13 @@ impl Figures {
             pairs.push(("read back", units::count(records)));
         }
         output::pairs(&pairs)
+    }
+
+    /// The part of the curve that has enough samples: ten beyond each point.
+    pub(super) fn solid_curve(&self) -> Vec<(f64, f64)> {
+        let enough = |quantile: f64| float(self.samples) * (1.0 - quantile) >= 10.0;
+        let points = self.latency_curve_us.iter().copied();
+        points.filter(|(quantile, _)| enough(*quantile)).collect()
     }
 }
 

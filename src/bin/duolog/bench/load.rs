@@ -49,15 +49,14 @@ pub(super) struct Load {
 /// What all threads measured together.
 #[derive(Debug)]
 pub(super) struct Measured {
-    /// Messages a second.
-    pub(super) rate: f64,
-    pub(super) messages: u64,
-    /// Messages of each thread.
+    /// Messages that each thread had done.
     pub(super) shares: Vec<u64>,
     pub(super) latency: Histogram<u64>,
     /// Seconds over which syncs, records and processor time were counted.
     pub(super) seconds: f64,
     pub(super) syncs: u64,
+    /// Messages that the engine took: counted there, since a thread that starved
+    /// knows only of the time in which it did not.
     pub(super) records: u64,
     pub(super) cpu_seconds: f64,
     pub(super) peak_memory_bytes: u64,
@@ -118,8 +117,6 @@ impl Load {
         }
         let counted = |of: fn(&Stats) -> u64| of(&after.stats).saturating_sub(of(&before.stats));
         Ok(Measured {
-            rate: meters.iter().map(Meter::rate).sum(),
-            messages: meters.iter().map(Meter::messages).sum(),
             shares: meters.iter().map(Meter::messages).collect(),
             latency,
             seconds: after.at.duration_since(before.at).as_secs_f64(),

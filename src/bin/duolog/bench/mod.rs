@@ -11,6 +11,7 @@ mod environment;
 mod fairness;
 mod figures;
 mod load;
+mod matrix;
 mod meter;
 mod payload;
 mod probe;
@@ -54,6 +55,8 @@ pub(crate) struct Args {
 enum What {
     /// Append for some seconds, and measure calls and throughput.
     Append(append::Args),
+    /// All of durability, batch, threads, size and so on, as one page.
+    Matrix(matrix::Args),
     /// Fill a topic and read all of it, every batch checked.
     Scan(scan::Args),
 }
@@ -70,6 +73,7 @@ struct Place {
 pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
     match &args.what {
         What::Append(args) => append::run(args),
+        What::Matrix(args) => matrix::run(args),
         What::Scan(args) => scan::run(args),
     }
 }

@@ -58,6 +58,13 @@ impl RawAppend {
         })
     }
 
+    /// Forgets what was measured, but not the file.
+    pub(super) fn reset(&mut self) {
+        self.batches = 0;
+        self.elapsed = Duration::ZERO;
+        self.latency.reset();
+    }
+
     /// Goes on for so long.
     #[expect(clippy::disallowed_methods, reason = "it measures real time")]
     pub(super) fn run(&mut self, length: Duration) -> Result<(), Failure> {
