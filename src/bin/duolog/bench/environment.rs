@@ -28,6 +28,8 @@ pub(super) struct Environment {
     pub(super) time: String,
     pub(super) cpu: String,
     pub(super) cores: usize,
+    /// Of the last minute before the measurement: other work makes figures low.
+    pub(super) load_average: f64,
     pub(super) memory_bytes: u64,
     pub(super) architecture: &'static str,
     pub(super) kernel: String,
@@ -59,6 +61,7 @@ impl Environment {
             time: now(),
             cpu: first_line("/proc/cpuinfo", "model name"),
             cores: thread::available_parallelism().map_or(1, Into::into),
+            load_average: load_average(),
             memory_bytes: memory_bytes(),
             architecture: std::env::consts::ARCH,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
@@ -68,6 +71,14 @@ impl Environment {
             sync_overwrite_us: rounded(sync_us(Way::Overwrite)?),
             sync_grow_us: rounded(sync_us(Way::Grow)?),
         })
+    }
+}
+
+impl Environment {
+    /// True if other work took more than half of the machine.
+    pub(super) fn is_busy(&self) -> bool {
+        let cores = u32::try_from(self.cores).unwrap_or(u32::MAX);
+        self.load_average > f64::from(cores) / 2.0
     }
 }
 
@@ -93,6 +104,12 @@ fn first_line(path: &str, name: &str) -> String {
         || "unknown".to_owned(),
         |(_, value)| value.trim().to_owned(),
     )
+}
+
+fn load_average() -> f64 {
+    let text = read("/proc/loadavg");
+    let first = text.split(' ').next().and_then(|load| load.parse().ok());
+    first.unwrap_or(0.0)
 }
 
 fn memory_bytes() -> u64 {

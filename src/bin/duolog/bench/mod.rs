@@ -7,15 +7,18 @@
 mod append;
 mod calls;
 mod compare;
+pub(crate) mod doctor;
 mod environment;
 mod fairness;
 mod figures;
+mod fill;
 mod load;
 mod matrix;
 mod meter;
 mod payload;
 mod probe;
 mod raw;
+mod recover;
 mod scan;
 mod scratch;
 mod usage;
@@ -35,11 +38,15 @@ pub(crate) use compare::Unfit;
 
 const EXAMPLES: &str = "\
 Examples:
+  duolog bench matrix --dir /var/tmp --quick --report report.html
   duolog bench append --dir /var/tmp --size 1024 --seconds 10
   duolog bench append --dir /var/tmp --threads 16 --json
   duolog bench append --dir /var/tmp --batch 100 --nowait 16
+  duolog bench append --dir /var/tmp --threads 16 --rate 20k --verify
+  duolog bench append --dir /var/tmp --compare old.json --tolerance 20%
   duolog bench append --dir /var/tmp --size 100 --batch 1000 --durability buffered
-  duolog bench scan --dir /var/tmp --size 1024 --messages 1000000";
+  duolog bench scan --dir /var/tmp --size 1024 --messages 1000000
+  duolog bench recover --dir /var/tmp --stores 64MiB,1GiB";
 
 /// Measure appends and scans on this disk, beside what the disk can do.
 ///
@@ -57,6 +64,11 @@ enum What {
     Append(append::Args),
     /// All of durability, batch, threads, size and so on, as one page.
     Matrix(matrix::Args),
+    /// How long an open takes after a close and after a kill, by size of store.
+    Recover(recover::Args),
+    /// Fill a store and wait: the child of recover.
+    #[command(hide = true)]
+    Fill(fill::Args),
     /// Fill a topic and read all of it, every batch checked.
     Scan(scan::Args),
 }
@@ -74,6 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
     match &args.what {
         What::Append(args) => append::run(args),
         What::Matrix(args) => matrix::run(args),
+        What::Recover(args) => recover::run(args),
+        What::Fill(args) => fill::run(args),
         What::Scan(args) => scan::run(args),
     }
 }

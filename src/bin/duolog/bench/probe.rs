@@ -67,6 +67,11 @@ impl Probe {
         Self { way, len, depth }
     }
 
+    /// True if it goes past the page cache.
+    pub(super) fn is_direct(&self) -> bool {
+        self.way == Way::Direct
+    }
+
     /// Measures for `length` with a new file at `path`, which is removed.
     ///
     /// None if the file system refuses direct writes: tmpfs does, and some

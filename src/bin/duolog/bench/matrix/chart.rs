@@ -6,7 +6,10 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 560.0;
+/// Widths for three, two or one chart in a row: text stays of one size.
+pub(super) const NARROW: f64 = 400.0;
+pub(super) const HALF: f64 = 590.0;
+pub(super) const WHOLE: f64 = 1170.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 18.0;
@@ -142,6 +145,7 @@ pub(super) struct Series {
 /// A chart of lines.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
+    pub(super) width: f64,
     pub(super) title: String,
     pub(super) x_name: &'static str,
     pub(super) y_name: &'static str,
@@ -179,7 +183,8 @@ impl Lines {
     /// The whole chart.
     pub(super) fn svg(&self) -> String {
         let mut svg = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+            "<svg viewBox=\"0 0 {} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+            self.width,
             escape(&self.title)
         );
         self.frame(&mut svg);
@@ -200,7 +205,7 @@ impl Lines {
     }
 
     fn place_x(&self, x: f64) -> f64 {
-        LEFT + self.x.at(x) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.x.at(x) * (self.width - LEFT - RIGHT)
     }
 
     fn place_y(&self, y: f64) -> f64 {
@@ -208,7 +213,7 @@ impl Lines {
     }
 
     fn frame(&self, svg: &mut String) {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let (right, bottom) = (self.width - RIGHT, HEIGHT - BOTTOM);
         let mut put = |line: String| writeln!(svg, "{line}").expect("written to memory");
         put(format!(
             "<text class=\"title\" x=\"{LEFT}\" y=\"18\">{}</text>",
@@ -305,7 +310,7 @@ impl Lines {
                 });
                 let mut free = boxes.filter(|place| {
                     let [left, top, right, bottom] = *place;
-                    let inside = left > LEFT && right < WIDTH && top > TOP - 8.0;
+                    let inside = left > LEFT && right < self.width && top > TOP - 8.0;
                     inside && bottom < HEIGHT - BOTTOM && !taken.iter().any(|t| overlap(t, place))
                 });
                 let Some(place) = free.next() else {
@@ -431,6 +436,7 @@ mod tests {
             label: "label".to_owned(),
         };
         let chart = Lines {
+            width: HALF,
             title: "a & b".to_owned(),
             x_name: "x",
             y_name: "y",

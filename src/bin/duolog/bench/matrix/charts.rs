@@ -2,7 +2,7 @@
 
 use duolog::Durability;
 
-use super::chart::{Axis, Bar, Lines, Point, Series, bars};
+use super::chart::{Axis, Bar, HALF, Lines, NARROW, Point, Series, WHOLE, bars};
 use super::{Cell, Offer, Report};
 use crate::bench::figures::{Figures, Work};
 use crate::topic::durability;
@@ -14,8 +14,19 @@ pub(super) struct Section {
     /// How to read it.
     pub(super) sentence: String,
     pub(super) svgs: Vec<String>,
-    /// True for charts that need the whole width.
-    pub(super) wide: bool,
+    /// What colors and shapes stand for.
+    pub(super) legend: Vec<Key>,
+}
+
+/// What a legend tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Colors of durability.
+    Levels,
+    /// Shapes of batches.
+    Batches,
+    /// The dashed line of the disk.
+    Disk,
 }
 
 /// All charts that there is something to show in.
@@ -37,12 +48,18 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
 struct Facet<'a> {
     name: String,
     cells: Vec<&'a Cell>,
+    /// All batches of the matrix; the place in it decides the shape.
+    batches: Vec<u32>,
+    /// The first linger of the matrix; lines of others are dashed.
+    linger_us: u64,
+    /// Of a chart, so that all of a section fill the page.
+    width: f64,
 }
 
 /// Sizes and compressions with more than one batch or number of threads.
-fn facets(cells: &[Cell]) -> Vec<Facet<'_>> {
+fn facets(cells_of_all: &[Cell]) -> Vec<Facet<'_>> {
     let mut keys: Vec<(u32, bool)> = Vec::new();
-    for cell in cells {
+    for cell in cells_of_all {
         let key = (cell.work().size, cell.work().compress);
         if !keys.contains(&key) {
             keys.push(key);
@@ -50,11 +67,14 @@ fn facets(cells: &[Cell]) -> Vec<Facet<'_>> {
     }
     let facet = |(size, compress): (u32, bool)| {
         let mine = |cell: &&Cell| (cell.work().size, cell.work().compress) == (size, compress);
-        let cells: Vec<&Cell> = cells.iter().filter(mine).collect();
+        let cells: Vec<&Cell> = cells_of_all.iter().filter(mine).collect();
         let codec = if compress { ", lz4" } else { "" };
         Facet {
             name: format!("records of {}{codec}", units::size(u64::from(size))),
             cells,
+            batches: batches(cells_of_all),
+            linger_us: first_linger(cells_of_all),
+            width: HALF,
         }
     };
     let all = keys.into_iter().map(facet);
@@ -67,7 +87,16 @@ fn facets(cells: &[Cell]) -> Vec<Facet<'_>> {
     if found.iter().any(lines) {
         found.retain(lines);
     }
+    if let [only] = found.as_mut_slice() {
+        only.width = WHOLE;
+    }
     found
+}
+
+fn first_linger(cells: &[Cell]) -> u64 {
+    let mut buffered = cells.iter().map(Cell::work);
+    let first = buffered.find(|work| work.durability == Durability::Buffered);
+    first.map_or(0, |work| work.linger_us)
 }
 
 fn calls(work: &Work) -> (u32, u32) {
@@ -96,10 +125,14 @@ fn by_threads<'a>(facet: &Facet<'a>) -> Vec<Vec<&'a Cell>> {
             None => lines.push(vec![cell]),
         }
     }
+    // A cell aside from the cross is no line: the bars have it.
+    if lines.iter().any(|line| line.len() > 1) {
+        lines.retain(|line| line.len() > 1);
+    }
     lines
 }
 
-/// The batches of a facet; the place in it decides the shape.
+/// The batches of the matrix, in order.
 pub(super) fn batches(cells: &[Cell]) -> Vec<u32> {
     let mut found: Vec<u32> = cells.iter().map(|cell| cell.work().batch).collect();
     found.sort_unstable();
@@ -108,10 +141,11 @@ pub(super) fn batches(cells: &[Cell]) -> Vec<u32> {
 }
 
 fn shape(facet: &Facet<'_>, batch: u32) -> Option<usize> {
-    let mut found: Vec<u32> = facet.cells.iter().map(|cell| cell.work().batch).collect();
-    found.sort_unstable();
-    found.dedup();
-    found.iter().position(|other| *other == batch)
+    facet.batches.iter().position(|other| *other == batch)
+}
+
+fn dashed(facet: &Facet<'_>, work: &Work) -> bool {
+    work.durability == Durability::Buffered && work.linger_us != facet.linger_us
 }
 
 fn latency_by_throughput(facets: &[Facet<'_>]) -> Section {
@@ -128,11 +162,12 @@ fn latency_by_throughput(facets: &[Facet<'_>]) -> Section {
             Some(Series {
                 class: durability(work.durability),
                 shape: shape(facet, work.batch),
-                dashed: false,
+                dashed: dashed(facet, work),
                 points: line.iter().map(point).collect(),
             })
         });
         Lines {
+            width: facet.width,
             title: facet.name.clone(),
             x_name: "messages a second",
             y_name: "p99 latency of a call",
@@ -146,10 +181,11 @@ fn latency_by_throughput(facets: &[Facet<'_>]) -> Section {
         heading: "Latency against throughput",
         sentence: "Further right is more messages a second, lower is a shorter wait; the number \
                    beside a point is its threads. A line that goes right without going up scales; \
-                   one that only goes up has reached its limit. Both axes are logarithmic."
+                   one that only goes up has reached its limit. Both axes are logarithmic. \
+                   Dashed is another linger than the first."
             .to_owned(),
         svgs: facets.iter().map(chart).collect(),
-        wide: false,
+        legend: vec![Key::Levels, Key::Batches],
     }
 }
 
@@ -180,7 +216,7 @@ fn offered(offers: &[Offer]) -> Section {
             percents.join(", ")
         ),
         svgs: charts.filter_map(|mine| offered_chart(&mine)).collect(),
-        wide: false,
+        legend: vec![Key::Levels],
     }
 }
 
@@ -213,6 +249,7 @@ fn offered_chart(mine: &[&Offer]) -> Option<String> {
     };
     let all = mine.iter().map(|offer| &offer.figures);
     let chart = Lines {
+        width: NARROW,
         title: format!(
             "{level}, batch {}, {}",
             work.batch,
@@ -255,7 +292,7 @@ fn percentiles(facets: &[Facet<'_>]) -> Section {
                    meet."
             .to_owned(),
         svgs,
-        wide: false,
+        legend: vec![Key::Levels, Key::Batches, Key::Disk],
     }
 }
 
@@ -279,7 +316,7 @@ fn percentile_chart(facet: &Facet<'_>, threads: u32) -> String {
         series.push(Series {
             class: durability(cell.work().durability),
             shape: shape(facet, cell.work().batch),
-            dashed: false,
+            dashed: dashed(facet, cell.work()),
             points: curve(&cell.name, &figures.solid_curve()),
         });
     }
@@ -311,6 +348,7 @@ fn percentile_chart(facet: &Facet<'_>, threads: u32) -> String {
         .iter()
         .map(|(q, name)| (nines(*q), (*name).to_owned()));
     Lines {
+        width: HALF,
         title: format!("{}, {}", facet.name, threads_name(threads)),
         x_name: "share of calls that took at most this long",
         y_name: "latency of a call",
@@ -361,6 +399,7 @@ fn messages_per_sync(facets: &[Facet<'_>]) -> Section {
         let all = lines.iter().flatten();
         (!lines.is_empty()).then(|| {
             Lines {
+                width: facet.width,
                 title: format!("durable, {}", facet.name),
                 x_name: "threads that append",
                 y_name: "messages a sync",
@@ -378,7 +417,7 @@ fn messages_per_sync(facets: &[Facet<'_>]) -> Section {
                    batch, with all threads in each sync as high as batch times threads."
             .to_owned(),
         svgs: facets.iter().filter_map(chart).collect(),
-        wide: false,
+        legend: vec![Key::Batches],
     }
 }
 
@@ -409,7 +448,7 @@ fn to_raw(cells: &[Cell]) -> Section {
                    is a copy to the page cache, and no record in it can be told from the next."
             .to_owned(),
         svgs,
-        wide: true,
+        legend: vec![Key::Levels],
     }
 }
 
@@ -453,7 +492,7 @@ fn along_other_axes(cells: &[Cell]) -> Section {
                    compression."
             .to_owned(),
         svgs,
-        wide: true,
+        legend: vec![Key::Levels],
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::chart::{escape, marker};
-use super::charts::{self, Section, number, time};
+use super::charts::{self, Key, Section, number, time};
 use super::{Cell, Report};
 use crate::topic::durability;
 use crate::units;
@@ -63,6 +63,16 @@ fn head(page: &mut String, report: &Report) {
             page,
             "<p class=\"warn\">This is a debug build: its figures say nothing about speed. \
              Build with --release.</p>",
+        );
+    }
+    if environment.is_busy() {
+        let (load, cores) = (environment.load_average, environment.cores);
+        put(
+            page,
+            &format!(
+                "<p class=\"warn\">The machine was busy with other work when this began (load \
+                 {load:.1} on {cores} cores): figures are low, and differ from run to run.</p>"
+            ),
         );
     }
     if report.quick {
@@ -181,41 +191,45 @@ fn draw(page: &mut String, section: &Section, report: &Report) {
         &format!("<section><h2>{}</h2>", escape(section.heading)),
     );
     put(page, &format!("<p>{}</p>", escape(&section.sentence)));
-    put(page, &legend(report, section.wide));
-    let class = if section.wide { "wide" } else { "charts" };
-    put(page, &format!("<div class=\"{class}\">"));
+    put(page, &legend(report, &section.legend));
+    put(page, "<div class=\"charts\">");
     for svg in &section.svgs {
         put(page, &format!("<figure>{svg}</figure>"));
     }
     put(page, "</div></section>");
 }
 
-fn legend(report: &Report, bars: bool) -> String {
-    let swatch = |class: &str, shape: &str| {
+fn legend(report: &Report, keys: &[Key]) -> String {
+    let item = |class: &str, shape: &str, text: &str| {
         format!(
-            "<svg class=\"swatch\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">\
-             <g class=\"mark {class}\">{shape}</g></svg>"
+            "<li><svg class=\"swatch\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">\
+             <g class=\"mark {class}\">{shape}</g></svg>{}</li>",
+            escape(text)
         )
     };
-    let mut seen = Vec::new();
+    let mut levels = Vec::new();
     for cell in &report.cells {
         let level = durability(cell.figures.work.durability);
-        if !seen.contains(&level) {
-            seen.push(level);
+        if !levels.contains(&level) {
+            levels.push(level);
         }
     }
-    let square = "<rect x=\"2\" y=\"5\" width=\"12\" height=\"6\" rx=\"2\"/>";
-    let mut items: Vec<String> = seen
-        .iter()
-        .map(|level| format!("<li>{}{level}</li>", swatch(level, square)))
-        .collect();
-    if !bars {
-        let batches = charts::batches(&report.cells);
-        let shapes = batches.iter().enumerate().map(|(shape, batch)| {
-            let shape = swatch("any", &marker(shape, 8.0, 8.0));
-            format!("<li>{shape}batch {batch}</li>")
-        });
-        items.extend(shapes);
+    let square = "<rect x=\"1\" y=\"5\" width=\"14\" height=\"6\" rx=\"2\"/>";
+    let dashes = "<rect x=\"1\" y=\"7\" width=\"6\" height=\"3\"/>\
+                  <rect x=\"9\" y=\"7\" width=\"6\" height=\"3\"/>";
+    let mut items = Vec::new();
+    for key in keys {
+        match key {
+            Key::Levels => items.extend(levels.iter().map(|level| item(level, square, level))),
+            Key::Disk => items.push(item("raw", dashes, "the bare disk")),
+            Key::Batches => {
+                let batches = charts::batches(&report.cells);
+                let shapes = batches.iter().enumerate().map(|(shape, batch)| {
+                    item("any", &marker(shape, 8.0, 8.0), &format!("batch {batch}"))
+                });
+                items.extend(shapes);
+            }
+        }
     }
     format!("<ul class=\"legend\">{}</ul>", items.join(""))
 }
