@@ -287,8 +287,8 @@ fn percentiles(facets: &[Facet<'_>]) -> Section {
     Section {
         heading: "Percentiles",
         sentence: "How long the slowest of ten, a hundred, a thousand calls took, up to where at \
-                   least ten calls lie beyond. Dashed grey is the bare disk: one durable write of \
-                   the same bytes at a time. Flat is even; a step is a stall that so many calls \
+                   least ten calls lie beyond. Dashed grey is the bare disk: one durable write at \
+                   a time, of the smallest batch. Flat is even; a step is a stall that so many calls \
                    meet."
             .to_owned(),
         svgs,

@@ -257,7 +257,8 @@ fn table(page: &mut String, report: &Report) {
         page,
         "<p>Write amplification is bytes written to the log and to segments for each byte \
          accepted, the last checkpoint included. Peak memory is that of the whole process, with \
-         8 MiB of values to append and the files that are mapped. Fairness is the messages of \
+         8 MiB of values to append, the files that are mapped, and what earlier cells left \
+         in the allocator: bench append alone tells what one kind of work needs. Fairness is the messages of \
          the thread with the fewest as a part of those of the thread with the most. Percentiles \
          beyond p99.9, and everything else, are in the JSON.</p>",
     );
