@@ -22,10 +22,16 @@ const APPEND: &[&str] = &[
     "messages_per_second",
     "bytes_per_second",
     "p50_us",
+    "p90_us",
     "p99_us",
     "p999_us",
+    "p9999_us",
     "max_us",
     "messages",
+    "samples",
+    "cpu_seconds",
+    "peak_memory_bytes",
+    "fairness_max_messages",
     "raw_messages_per_second",
     "raw_p50_us",
     "ratio_to_raw",
@@ -47,6 +53,8 @@ fn appends_are_measured_with_every_kind_of_call() {
         if report["durability"] == "durable" {
             assert!(report["syncs"].as_u64().unwrap() > 0, "{report}");
             assert!(report["records_per_sync"].as_f64().unwrap() > 0.0);
+            assert!(report["syncs_per_second"].as_f64().unwrap() > 0.0);
+            assert!(report["write_amplification"].as_f64().unwrap() > 0.0);
         }
     }
 }
@@ -76,4 +84,223 @@ fn people_get_a_table() {
     for row in ["throughput", "p99.9", "ratio to raw"] {
         assert!(table.contains(row), "{row}: {table}");
     }
+}
+
+/// A directory to measure in, and the names of files beside it.
+fn place() -> (Store, impl Fn(&str) -> String) {
+    let store = Store::new();
+    fs::create_dir(store.dir()).unwrap();
+    let beside = store.temp.path().to_owned();
+    let name = move |name: &str| beside.join(name).display().to_string();
+    (store, name)
+}
+
+#[test]
+fn a_report_says_where_it_was_made_but_not_on_which_machine() {
+    let (store, _) = place();
+    let report = store
+        .json("bench append --seconds 0.1 --warmup 0 --json")
+        .remove(0);
+    let environment = report["environment"].as_object().unwrap();
+    for field in [
+        "cpu",
+        "cores",
+        "kernel",
+        "file_system",
+        "sync_overwrite_us",
+        "time",
+    ] {
+        assert!(environment.contains_key(field), "{field}: {environment:?}");
+    }
+    let dir = store.dir().display().to_string();
+    assert!(!report.to_string().contains(&dir), "{report}");
+}
+
+#[test]
+fn a_rate_that_is_asked_for_is_kept_and_shared_evenly() {
+    let (store, _) = place();
+    let line = "bench append --durability buffered --threads 4 --rate 2k --seconds 1 --json";
+    let report = store.json(line).remove(0);
+    let rate = report["messages_per_second"].as_f64().unwrap();
+    // Wide bounds: other tests run beside this one.
+    assert!((1000.0..2500.0).contains(&rate), "{report}");
+    assert!(report["fairness_min_max_ratio"].as_f64().unwrap() > 0.2);
+}
+
+#[test]
+fn what_was_appended_is_read_back() {
+    for flags in ["durable --threads 2", "buffered --batch 10", "transient"] {
+        let (store, _) = place();
+        let line = format!(
+            "bench append --seconds 0.1 --warmup 0 --partitions 2 --verify --json --durability {flags}"
+        );
+        let report = store.json(&line).remove(0);
+        let verified = report["verified_messages"].as_u64().unwrap();
+        assert!(verified >= report["messages"].as_u64().unwrap(), "{report}");
+    }
+}
+
+const MATRIX: &str = "bench matrix --quick --seconds 0.03 --warmup 0 --durability \
+     durable,buffered --batch 1,10 --threads 1,2 --size 100 --codec none --linger 1ms --loads 50";
+
+#[test]
+fn a_matrix_is_one_page_that_needs_nothing_else() {
+    let (store, name) = place();
+    let line = format!("{MATRIX} --report {}", name("report.html"));
+    store.output(&line);
+    let page = fs::read_to_string(name("report.html")).unwrap();
+    for outside in [
+        "http:", "https:", "src=", "href=", "<script", "@import", "url(",
+    ] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.matches("<svg ").count() >= 6);
+    for part in ["NaN", "inf\"", "Some(", "None"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    well_formed(&page);
+    let json = fs::read(name("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(report["kind"], "matrix");
+    assert_eq!(report["cells"].as_array().unwrap().len(), 8);
+    assert_eq!(report["offers"].as_array().unwrap().len(), 2);
+    let left = fs::read_dir(store.temp.path()).unwrap().count();
+    assert_eq!(left, 3, "the directory, the page and the JSON");
+}
+
+/// Every element that is opened is closed, in order.
+fn well_formed(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for tag in page.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').expect("a tag ends");
+        let name = tag.split([' ', '/', '\n']).next().unwrap();
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "in {tag}");
+        } else if !(tag.ends_with('/') || ["!DOCTYPE", "meta"].contains(&name)) {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, Vec::<&str>::new());
+}
+
+#[test]
+fn a_comparison_has_an_exit_code() {
+    let (store, name) = place();
+    let line = "bench append --seconds 0.1 --warmup 0 --durability transient";
+    let report = store.output(&format!("{line} --json"));
+    let mut report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    // What no run can be: ten thousand times as fast, and as slow.
+    let judged = [
+        "p50_us",
+        "p90_us",
+        "p99_us",
+        "cpu_us_per_message",
+        "peak_memory_bytes",
+    ];
+    for (factor, code) in [(1e-4, 4), (1e4, 0)] {
+        for field in judged {
+            report[field] = (report[field].as_f64().unwrap() * factor).into();
+        }
+        report["messages_per_second"] = (1e6 / factor).into();
+        report["ratio_to_raw"] = (1.0 / factor).into();
+        fs::write(name("old.json"), report.to_string()).unwrap();
+        let line = format!("{line} --tolerance 50% --compare {}", name("old.json"));
+        let output = store.run(&line);
+        let table = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{table}");
+        assert!(table.contains("messages_per_second"), "{table}");
+    }
+}
+
+#[test]
+fn only_the_same_work_is_compared() {
+    let (store, name) = place();
+    let old = name("old.json");
+    let line = format!("bench scan --messages 1000 --compare {old}");
+    let said = store.refused(&line, 3);
+    assert!(said.contains("No such file"), "{said}");
+    for (report, part) in [
+        ("{", "not JSON"),
+        ("{\"messages\": 1}", "no report"),
+        ("{\"kind\": \"append\", \"format\": 1}", "bench append"),
+        (
+            "{\"kind\": \"scan\", \"format\": 1, \"size\": 7}",
+            "same flags",
+        ),
+    ] {
+        fs::write(&old, report).unwrap();
+        let said = store.refused(&line, 3);
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn opens_are_measured_after_a_close_and_after_a_kill() {
+    let fields: &[&str] = &[];
+    let line = "bench recover --stores 64KiB,256KiB --tail 64KiB --rounds 2 --json";
+    let report = measure(line, fields);
+    for (row, name) in report["stores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["64 KiB", "256 KiB"])
+    {
+        assert_eq!(row["name"], name);
+        assert_eq!(row["lost_messages"], 0);
+        for field in [
+            "open_after_close_us",
+            "open_after_kill_us",
+            "raw_us",
+            "replayed_bytes",
+        ] {
+            assert!(row[field].as_f64().unwrap() > 0.0, "{field}: {row}");
+        }
+    }
+}
+
+#[test]
+fn the_doctor_measures_and_recommends() {
+    let report = measure(
+        "doctor --seconds 0.01 --json",
+        &["sync_grow_us", "sync_overwrite_us"],
+    );
+    let advice = &report["advice"];
+    for field in ["linger_us", "group_bytes_max", "depth"] {
+        assert!(advice[field].as_u64().unwrap() > 0, "{field}: {advice}");
+    }
+    assert_eq!(
+        report["direct"].as_bool().unwrap(),
+        !report["sync_direct_us"].is_null()
+    );
+    let (store, _) = place();
+    let said = text(&store.output("doctor --seconds 0.01"));
+    for part in ["linger", "group_bytes_max", "sync, overwriting"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_before_the_run() {
+    let (store, name) = place();
+    for flags in [
+        "append --threads 0",
+        "append --batch 0",
+        "append --rate 0",
+        "append --seconds 0",
+        "append --rate 5 --nowait 5",
+        "append --tolerance much",
+        "matrix --durability eternal",
+        "matrix --loads 0",
+        "recover --rounds 0",
+    ] {
+        let output = store.run(&format!("bench {flags}"));
+        assert_eq!(output.status.code(), Some(3), "{flags}");
+        assert!(output.stdout.is_empty(), "{flags}");
+    }
+    let nowhere = name("nowhere/report.html");
+    let said = store.refused(&format!("bench matrix --report {nowhere}"), 3);
+    assert!(said.contains("make it first"), "{said}");
+    let said = store.refused(&format!("bench matrix --report {}", name("r.json")), 3);
+    assert!(said.contains(".html"), "{said}");
+    assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 0);
 }

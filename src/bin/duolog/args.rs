@@ -15,6 +15,7 @@ Exit codes:
   1    verify: the log ends in a torn tail, which the next open cuts
   2    stored bytes are not what was written
   3    it could not be done; standard error says why
+  4    bench --compare: something got worse by more than the tolerance
   130  interrupted by a signal; what was acknowledged is kept";
 
 const EXAMPLES: &str = "\
@@ -23,7 +24,9 @@ Examples:
   duolog produce --topic orders lines.txt
   duolog consume --topic orders --from earliest
   duolog verify --dir /var/lib/broker/data
-  duolog bench append --threads 16 --size 1024 --seconds 10";
+  duolog bench append --threads 16 --size 1024 --seconds 10
+  duolog bench matrix --quick --report report.html
+  duolog doctor --dir /var/lib/broker";
 
 /// One durable log: records in and out, a look inside, and how fast it is.
 ///
@@ -51,8 +54,10 @@ pub(crate) enum Command {
     Dump(dump::Args),
     /// Check every byte of a store that nobody has open.
     Verify(verify::Args),
-    /// Measure appends and scans on this disk, beside what the disk can do.
+    /// Measure appends, scans and opens on this disk, beside what the disk can do.
     Bench(bench::Args),
+    /// Measure the disk itself, and recommend options for it.
+    Doctor(bench::doctor::Args),
 }
 
 fn long_help() -> String {

@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use duolog::{Error, ErrorKind};
 
+use crate::bench::Unfit;
 use crate::output;
 
 /// Exit code for stored bytes that are not what was written.
 pub(crate) const CORRUPT: u8 = 2;
 /// Exit code for everything else that could not be done.
 pub(crate) const CANNOT_RUN: u8 = 3;
+/// Exit code of a comparison in which something got worse.
+const WORSE: u8 = 4;
 /// Exit code after a signal, as shells have it for SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -24,6 +28,8 @@ pub(crate) enum Done {
     Torn,
     /// It found damage.
     Corrupt,
+    /// It compared, and something got worse.
+    Worse,
 }
 
 impl From<Done> for ExitCode {
@@ -32,6 +38,7 @@ impl From<Done> for ExitCode {
             Done::Well => Self::SUCCESS,
             Done::Torn => Self::from(1),
             Done::Corrupt => Self::from(CORRUPT),
+            Done::Worse => Self::from(WORSE),
         }
     }
 }
@@ -49,6 +56,8 @@ pub(crate) enum Failure {
     },
     /// A batch that checks out holds what cannot be decoded.
     Corrupt(String),
+    /// An earlier report is not one to compare with.
+    Unfit { path: PathBuf, why: Unfit },
     /// The tool itself refuses.
     Refused(String),
     /// Nobody reads the output any more (`| head`): no failure.
@@ -94,6 +103,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Engine(error) => error.fmt(f),
             Self::Io { attempt, source } => write!(f, "cannot {attempt}: {source}"),
+            Self::Unfit { path, why } => {
+                write!(f, "cannot compare with {}: {why}", path.display())
+            }
             Self::Corrupt(why) | Self::Refused(why) => f.write_str(why),
             Self::PipeClosed => f.write_str("nobody reads the output"),
             Self::Interrupted => f.write_str("interrupted"),

@@ -53,5 +53,6 @@ fn run(command: &Command) -> Result<Done, Failure> {
         Command::Dump(args) => dump::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Doctor(args) => bench::doctor::run(args),
     }
 }

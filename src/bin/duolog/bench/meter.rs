@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{float, ratio};
+use super::float;
 use crate::failure::Failure;
 use crate::signals;
 
@@ -33,9 +33,8 @@ pub(super) fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
 pub(super) struct Meter {
     begin: Instant,
     end: Instant,
-    /// The first tick after the beginning: from here on it counts.
-    started: Option<Instant>,
-    last: Instant,
+    /// True after the first tick after the beginning: from here on it counts.
+    started: bool,
     messages: u64,
     latency: Histogram<u64>,
 }
@@ -46,8 +45,7 @@ impl Meter {
         Ok(Self {
             begin,
             end,
-            started: None,
-            last: begin,
+            started: false,
             messages: 0,
             latency: histogram()?,
         })
@@ -55,35 +53,29 @@ impl Meter {
 
     /// Notes the latency of a call.
     pub(super) fn call(&mut self, latency: Duration) {
-        if self.started.is_some() {
+        if self.started {
             record(&mut self.latency, latency);
         }
     }
 
     /// Notes that `messages` are done since the last tick; false if it is over.
     pub(super) fn tick(&mut self, now: Instant, messages: u64) -> bool {
-        if self.started.is_some() {
+        if self.started {
             self.messages += messages;
-            self.last = now;
         } else if now >= self.begin {
-            self.started = Some(now);
-            self.last = now;
+            self.started = true;
         }
         now < self.end && !signals::stopped()
+    }
+
+    /// When it is over.
+    pub(super) fn end(&self) -> Instant {
+        self.end
     }
 
     /// Messages that were counted.
     pub(super) fn messages(&self) -> u64 {
         self.messages
-    }
-
-    /// Messages a second.
-    pub(super) fn rate(&self) -> f64 {
-        let elapsed = match self.started {
-            Some(started) => self.last.saturating_duration_since(started),
-            None => Duration::ZERO,
-        };
-        ratio(float(self.messages), elapsed.as_secs_f64())
     }
 
     /// The latencies of the calls.
@@ -109,7 +101,6 @@ mod tests {
         assert!(meter.tick(zero + at(15), 30));
         assert!(!meter.tick(zero + at(21), 20));
         assert_eq!(meter.messages(), 50);
-        assert!((meter.rate() - 5.0).abs() < 1e-9);
         assert_eq!(meter.latency().len(), 1);
         assert!((quantile_us(meter.latency(), 0.5) - 5.0).abs() < 0.01);
     }

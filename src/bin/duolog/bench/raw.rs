@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::meter::{histogram, record};
+use super::probe::BLOCK_LEN;
 use super::{float, ratio};
 use crate::failure::Failure;
 use crate::signals;
 
 /// Size of the file that is overwritten.
 const FILE_LEN: u64 = 64 << 20;
-
-/// Blocks of this size are what a disk writes.
-const BLOCK_LEN: usize = 4096;
 
 /// Bytes of a plain sequential read.
 const READ_LEN: usize = 1 << 20;
@@ -60,6 +58,13 @@ impl RawAppend {
         })
     }
 
+    /// Forgets what was measured, but not the file.
+    pub(super) fn reset(&mut self) {
+        self.batches = 0;
+        self.elapsed = Duration::ZERO;
+        self.latency.reset();
+    }
+
     /// Goes on for so long.
     #[expect(clippy::disallowed_methods, reason = "it measures real time")]
     pub(super) fn run(&mut self, length: Duration) -> Result<(), Failure> {
@@ -89,6 +94,15 @@ impl RawAppend {
     /// Batches a second, over all runs.
     pub(super) fn rate(&self) -> f64 {
         ratio(float(self.batches), self.elapsed.as_secs_f64())
+    }
+
+    /// What one step is.
+    pub(super) fn step_name(&self) -> &'static str {
+        if self.sync {
+            "pwrite+fdatasync"
+        } else {
+            "pwrite"
+        }
     }
 
     /// Latencies of all batches.

@@ -9,12 +9,17 @@ use clap::ValueEnum;
 use duolog::{
     AppendOptions, Durability, Engine, Fetch, Options, ReadMode, Start, Topic, TopicOptions,
 };
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::compare::{self, REPORT_FORMAT};
+use super::environment::Environment;
+use super::meter::{histogram, quantile_us, record};
 use super::payload::Payload;
 use super::raw::RawScan;
 use super::scratch::Scratch;
-use super::{EXAMPLES, Place, float, ratio, rounded, to_u64};
+use super::usage;
+use super::{EXAMPLES, Place, as_json, float, ratio, rounded, to_u64};
 use crate::failure::{Done, Failure};
 use crate::output::{self, Progress};
 use crate::signals;
@@ -51,6 +56,8 @@ pub(super) struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    compare: compare::Flags,
 }
 
 /// How segments are read.
@@ -63,23 +70,43 @@ enum Mode {
     Pread,
 }
 
-/// What came out.
+/// What was done: only the same work is compared.
 #[derive(Debug, Serialize)]
-struct Report {
+struct Work {
     size: u32,
     batch: u32,
     mode: Mode,
+    messages: u64,
+}
+
+/// What came out.
+#[derive(Debug, Serialize)]
+struct Report {
+    kind: &'static str,
+    format: u64,
+    #[serde(flatten)]
+    work: Work,
     messages_per_second: f64,
     bytes_per_second: f64,
-    messages: u64,
+    /// Latencies of fetches, of at most 1 MiB each.
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
     seconds: f64,
+    cpu_seconds: f64,
+    cpu_us_per_message: f64,
+    peak_memory_bytes: u64,
     raw_bytes_per_second: f64,
     ratio_to_raw: f64,
+    environment: Environment,
 }
 
 /// Measures a scan.
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    let work = args.work();
+    let baseline = args.compare.load("scan", &as_json(&work)?)?;
     let scratch = Scratch::new(&args.place.dir)?;
+    let environment = Environment::look(scratch.path())?;
     let store = scratch.join("store");
     let read_mode = match args.mode {
         Mode::Map => ReadMode::Map,
@@ -103,25 +130,27 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     raw.run(&files)?;
     engine.close()?;
 
-    let seconds = scanned.elapsed.as_secs_f64();
-    let bytes_per_second = ratio(float(scanned.bytes), seconds);
-    let report = Report {
-        size: args.size,
-        batch: args.batch,
-        mode: args.mode,
-        messages_per_second: rounded(ratio(float(scanned.records), seconds)),
-        bytes_per_second: rounded(bytes_per_second),
-        messages: scanned.records,
-        seconds: rounded(seconds),
-        raw_bytes_per_second: rounded(raw.rate()),
-        ratio_to_raw: rounded(ratio(bytes_per_second, raw.rate())),
-    };
+    let report = scanned.report(work, &raw, environment);
     if args.json {
         output::print_json(&report)?;
     } else {
         output::print(&report.text())?;
     }
-    Ok(Done::Well)
+    match baseline {
+        Some(baseline) => baseline.judge(&as_json(&report)?, args.json),
+        None => Ok(Done::Well),
+    }
+}
+
+impl Args {
+    fn work(&self) -> Work {
+        Work {
+            size: self.size,
+            batch: self.batch,
+            mode: self.mode,
+            messages: self.messages,
+        }
+    }
 }
 
 fn fill(args: &Args, topic: &Topic) -> Result<(), Failure> {
@@ -147,11 +176,40 @@ fn fill(args: &Args, topic: &Topic) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a scan came across.
+/// What a scan came across, and what it took.
 struct Scanned {
     records: u64,
     bytes: u64,
     elapsed: Duration,
+    latency: Histogram<u64>,
+    cpu_seconds: f64,
+    peak_memory_bytes: u64,
+}
+
+impl Scanned {
+    fn report(&self, work: Work, raw: &RawScan, environment: Environment) -> Report {
+        let seconds = self.elapsed.as_secs_f64();
+        let bytes_per_second = ratio(float(self.bytes), seconds);
+        let us = |quantile| rounded(quantile_us(&self.latency, quantile));
+        let cpu_us = self.cpu_seconds * 1e6;
+        Report {
+            kind: "scan",
+            format: REPORT_FORMAT,
+            work,
+            messages_per_second: rounded(ratio(float(self.records), seconds)),
+            bytes_per_second: rounded(bytes_per_second),
+            p50_us: us(0.5),
+            p99_us: us(0.99),
+            max_us: us(1.0),
+            seconds: rounded(seconds),
+            cpu_seconds: rounded(self.cpu_seconds),
+            cpu_us_per_message: rounded(ratio(cpu_us, float(self.records))),
+            peak_memory_bytes: self.peak_memory_bytes,
+            raw_bytes_per_second: rounded(raw.rate()),
+            ratio_to_raw: rounded(ratio(bytes_per_second, raw.rate())),
+            environment,
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "it measures real time")]
@@ -164,23 +222,32 @@ fn scan(args: &Args, topic: &Topic) -> Result<Scanned, Failure> {
         records: 0,
         bytes: 0,
         elapsed: Duration::ZERO,
+        latency: histogram()?,
+        cpu_seconds: 0.0,
+        peak_memory_bytes: 0,
     };
+    usage::reset_peak_memory();
+    let cpu_before = usage::cpu_seconds();
     let started = Instant::now();
     let mut reader = topic.reader(0, Start::Earliest)?;
     loop {
         signals::check()?;
+        let called = Instant::now();
         let fetched = reader.fetch(&fetch)?;
         if fetched.is_empty() {
             break;
         }
+        record(&mut scanned.latency, called.elapsed());
         for batch in fetched.batches() {
-            for record in &batch.records().map_err(unreadable)? {
+            for view in &batch.records().map_err(unreadable)? {
                 scanned.records += 1;
-                scanned.bytes += to_u64(record.map_err(unreadable)?.value().len());
+                scanned.bytes += to_u64(view.map_err(unreadable)?.value().len());
             }
         }
     }
     scanned.elapsed = started.elapsed();
+    scanned.cpu_seconds = usage::cpu_seconds() - cpu_before;
+    scanned.peak_memory_bytes = usage::peak_memory_bytes();
     let expected = (args.messages, args.messages * u64::from(args.size));
     if (scanned.records, scanned.bytes) != expected {
         return Err(Failure::Corrupt(format!(
@@ -207,17 +274,21 @@ fn segments_in(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 
 impl Report {
     fn text(&self) -> String {
-        let mode = match self.mode {
+        let mode = match self.work.mode {
             Mode::Map => "map",
             Mode::Pread => "pread",
         };
         let mib = |rate: f64| format!("{:.1} MiB/s", rate / 1_048_576.0);
         output::pairs(&[
             ("mode", mode.to_owned()),
-            ("messages", units::count(self.messages)),
+            ("messages", units::count(self.work.messages)),
             ("seconds", format!("{:.3}", self.seconds)),
             ("throughput", format!("{:.0}/s", self.messages_per_second)),
             ("payload", mib(self.bytes_per_second)),
+            ("p50 of a fetch", format!("{:.1} us", self.p50_us)),
+            ("p99 of a fetch", format!("{:.1} us", self.p99_us)),
+            ("processor", format!("{:.2} s", self.cpu_seconds)),
+            ("peak memory", units::size(self.peak_memory_bytes)),
             ("raw read", mib(self.raw_bytes_per_second)),
             ("ratio to raw", format!("{:.2}", self.ratio_to_raw)),
         ])

@@ -37,6 +37,11 @@ impl Scratch {
         )))
     }
 
+    /// The directory itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// A path in it.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)

@@ -1,0 +1,346 @@
+//! `duolog bench matrix`: all axes at once, in one page to look at.
+//!
+//! Each cell has a new store, and the raw loop of the same bytes right before and
+//! after it: disks drift in less time than a matrix takes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use duolog::{Codec, Durability};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::compare::{self, REPORT_FORMAT};
+use super::environment::Environment;
+use super::figures::{Figures, Work, call_len};
+use super::load::Load;
+use super::payload::Payload;
+use super::raw::RawAppend;
+use super::scratch::Scratch;
+use super::{EXAMPLES, Place, as_json, parse_length, parse_seconds};
+use crate::failure::{Done, Failure};
+use crate::output::{self, Column, Progress};
+use crate::signals;
+use crate::topic::{codec_parser, durability, durability_parser};
+use crate::units;
+
+mod chart;
+mod charts;
+mod file;
+mod page;
+mod plan;
+
+use file::ReportFile;
+use plan::Axes;
+
+/// The raw loop beside a cell runs for this part of its time, twice.
+const RAW_PART: u32 = 6;
+
+/// Measure every durability, batch, linger, threads, size and compression.
+///
+/// Every combination of the values is measured, or with --quick those of
+/// durability, batch and threads, and then each other axis alone. --report
+/// writes one HTML page with charts, and the same as JSON beside it.
+///
+/// At last, parts of the highest rate are offered on a timetable, with the
+/// latency from when each call was due.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// Few values and short runs: about a minute.
+    #[arg(short, long)]
+    quick: bool,
+    /// Write an HTML page to FILE, and JSON to FILE with the ending .json.
+    #[arg(short, long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Levels, such as durable,buffered.
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',')]
+    #[arg(value_parser = durability_parser())]
+    durability: Vec<Durability>,
+    /// Records of an append, such as 1,100.
+    #[arg(short, long, value_name = "NS", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: Vec<u32>,
+    /// Threads that append, such as 1,16.
+    #[arg(short, long, value_name = "NS", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Vec<u32>,
+    /// Bytes of a value, such as 100,1KiB; the first is the base.
+    #[arg(short, long, value_name = "SIZES", value_delimiter = ',')]
+    #[arg(value_parser = units::parse_size_u32)]
+    size: Vec<u32>,
+    /// How long buffered records wait to be written, such as 1ms,10ms.
+    #[arg(long, value_name = "TIMES", value_delimiter = ',')]
+    #[arg(value_parser = units::parse_duration_ms)]
+    linger: Vec<Duration>,
+    /// Compression, such as none,lz4. Values are words if lz4 is among them.
+    #[arg(long, value_name = "CODECS", value_delimiter = ',')]
+    #[arg(value_parser = codec_parser())]
+    codec: Vec<Codec>,
+    /// Parts of the highest rate to offer, in percent.
+    #[arg(
+        long,
+        value_name = "PERCENTS",
+        value_delimiter = ',',
+        default_value = "10,25,50,75,90"
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=200))]
+    loads: Vec<u32>,
+    /// Seconds to measure each cell [default: 3; quick: 0.45].
+    #[arg(long, value_name = "S", value_parser = parse_length)]
+    seconds: Option<Duration>,
+    /// Seconds before that, which do not count [default: 1; quick: 0.1].
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    warmup: Option<Duration>,
+    /// Read every cell back, and hold each record against what was appended.
+    #[arg(long)]
+    verify: bool,
+    /// Print the JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compare: compare::Flags,
+}
+
+impl Args {
+    fn seconds(&self) -> Duration {
+        let default = Duration::from_millis(if self.quick { 450 } else { 3000 });
+        self.seconds.unwrap_or(default)
+    }
+
+    fn warmup(&self) -> Duration {
+        let default = Duration::from_millis(if self.quick { 100 } else { 1000 });
+        self.warmup.unwrap_or(default)
+    }
+}
+
+/// A load that was measured.
+#[derive(Debug, Serialize)]
+struct Cell {
+    name: String,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// A part of the highest rate, offered on a timetable.
+#[derive(Debug, Serialize)]
+struct Offer {
+    percent: u32,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    kind: &'static str,
+    format: u64,
+    quick: bool,
+    environment: Environment,
+    /// The values along the axes, in words.
+    axes: Vec<(&'static str, String)>,
+    seconds_each: f64,
+    warmup_each: f64,
+    verified: bool,
+    cells: Vec<Cell>,
+    offers: Vec<Offer>,
+}
+
+/// Measures a matrix.
+pub(super) fn run(args: &Args) -> Result<Done, Failure> {
+    // Whatever can be found to be wrong now should not be found in an hour.
+    let baseline = args.compare.load("matrix", &serde_json::Value::Null)?;
+    let file = args.report.as_deref().map(ReportFile::begin).transpose()?;
+    let axes = Axes::of(args);
+    let loads = plan::cells(&axes, args);
+    let scratch = Scratch::new(&args.place.dir)?;
+    let environment = Environment::look(scratch.path())?;
+    let offers = axes.durability.len() * args.loads.len();
+    let total = super::to_u64(loads.len() + offers);
+    let words = axes.codec.contains(&Codec::Lz4);
+    let mut bench = Bench {
+        scratch,
+        words,
+        raws: Vec::new(),
+        bar: output::progress(Progress::Items, total, "matrix"),
+    };
+    bench.prepare(&loads)?;
+    let mut cells = Vec::new();
+    for load in &loads {
+        let figures = bench.cell(load)?;
+        cells.push(Cell {
+            name: name(&figures),
+            figures,
+        });
+    }
+    let offers = bench.offers(args, &axes, &cells)?;
+    bench.bar.finish_and_clear();
+
+    let report = Report {
+        kind: "matrix",
+        format: REPORT_FORMAT,
+        quick: args.quick,
+        environment,
+        axes: axes.words(),
+        seconds_each: args.seconds().as_secs_f64(),
+        warmup_each: args.warmup().as_secs_f64(),
+        verified: args.verify,
+        cells,
+        offers,
+    };
+    finish(args, &report, file)?;
+    match baseline {
+        Some(baseline) => baseline.judge(&as_json(&report)?, args.json),
+        None => Ok(Done::Well),
+    }
+}
+
+fn finish(args: &Args, report: &Report, file: Option<ReportFile>) -> Result<(), Failure> {
+    if let Some(file) = file {
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|error| Failure::Refused(format!("cannot make JSON: {error}")))?;
+        let (page, beside) = file.finish(&page::write(report), &json)?;
+        let both = format!("wrote {} and {}", page.display(), beside.display());
+        output::note(&both);
+    }
+    if args.json {
+        return output::print_json(report);
+    }
+    output::print(&report.table())
+}
+
+/// What a run has beside its plan.
+struct Bench {
+    scratch: Scratch,
+    words: bool,
+    raws: Vec<(u64, bool, RawAppend)>,
+    bar: ProgressBar,
+}
+
+impl Bench {
+    /// Writes the files of the raw loops, one for each size of an append.
+    fn prepare(&mut self, loads: &[Load]) -> Result<(), Failure> {
+        for load in loads {
+            let (len, sync) = (call_len(load), load.durability == Durability::Durable);
+            if self.raws.iter().any(|raw| (raw.0, raw.1) == (len, sync)) {
+                continue;
+            }
+            let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+            let batch = Payload::new(bytes.min(1 << 20), self.words).bytes(bytes);
+            let path = self.scratch.join(&format!("raw-{len}-{sync}"));
+            self.raws
+                .push((len, sync, RawAppend::prepare(&path, batch, sync)?));
+            signals::check()?;
+        }
+        Ok(())
+    }
+
+    /// Measures a load, with the raw loop of the same bytes before and after.
+    fn cell(&mut self, load: &Load) -> Result<Figures, Failure> {
+        let (len, sync) = (call_len(load), load.durability == Durability::Durable);
+        let mut raws = self.raws.iter_mut();
+        let raw = raws.find(|raw| (raw.0, raw.1) == (len, sync));
+        let (_, _, raw) = raw.expect("prepare made one for each cell, and offers are cells");
+        let store = self.scratch.join("store");
+        let size = usize::try_from(load.size).unwrap_or(usize::MAX);
+        let payload = Payload::new(size, self.words);
+        raw.reset();
+        raw.run(load.seconds / RAW_PART)?;
+        let measured = load.run(&store, &payload, &|_| {})?;
+        raw.run(load.seconds / RAW_PART)?;
+        signals::check()?;
+        self.bar.inc(1);
+        // Hundreds of cells would fill the disk.
+        fs::remove_dir_all(&store)
+            .map_err(|error| Failure::io(format!("remove {}", store.display()), error))?;
+        Ok(Figures::new(load, &measured, raw))
+    }
+
+    /// Offers parts of the highest rate that each durability had.
+    fn offers(&mut self, args: &Args, axes: &Axes, cells: &[Cell]) -> Result<Vec<Offer>, Failure> {
+        let mut offers = Vec::new();
+        for level in &axes.durability {
+            let load = axes.offered(*level, args);
+            let wanted = Work::of(&load);
+            let of = |work: &Work| (work.threads, work.batch, work.size, work.compress);
+            let mut same = cells.iter().filter(|cell| {
+                let work = &cell.figures.work;
+                work.durability == *level && of(work) == of(&wanted)
+            });
+            let highest = same
+                .next()
+                .map_or(0.0, |cell| cell.figures.messages_per_second);
+            for percent in &args.loads {
+                let rate = highest * f64::from(*percent) / 100.0;
+                if rate > 0.0 {
+                    let load = Load {
+                        rate: Some(rate),
+                        ..load.clone()
+                    };
+                    let figures = self.cell(&load)?;
+                    offers.push(Offer {
+                        percent: *percent,
+                        figures,
+                    });
+                }
+            }
+        }
+        Ok(offers)
+    }
+}
+
+/// A name that tells a cell from every other.
+fn name(figures: &Figures) -> String {
+    let work = &figures.work;
+    let threads = if work.threads == 1 {
+        "thread"
+    } else {
+        "threads"
+    };
+    let linger = if work.durability == Durability::Buffered {
+        let linger = Duration::from_micros(work.linger_us);
+        format!(", linger {}", units::duration(linger))
+    } else {
+        String::new()
+    };
+    format!(
+        "{}, {}, batch {}, {} {threads}{linger}{}",
+        durability(work.durability),
+        units::size(u64::from(work.size)),
+        work.batch,
+        work.threads,
+        if work.compress { ", lz4" } else { "" }
+    )
+}
+
+impl Report {
+    fn table(&self) -> String {
+        let columns = [
+            Column::Left("WORK"),
+            Column::Right("MESSAGES/S"),
+            Column::Right("MIB/S"),
+            Column::Right("P50 US"),
+            Column::Right("P99 US"),
+            Column::Right("A SYNC"),
+            Column::Right("FAIR"),
+            Column::Right("TO RAW"),
+        ];
+        let row = |cell: &Cell| {
+            let figures = &cell.figures;
+            vec![
+                cell.name.clone(),
+                format!("{:.0}", figures.messages_per_second),
+                format!("{:.1}", figures.bytes_per_second / 1_048_576.0),
+                format!("{:.1}", figures.p50_us),
+                format!("{:.1}", figures.p99_us),
+                format!("{:.1}", figures.records_per_sync),
+                format!("{:.2}", figures.fairness.min_max_ratio),
+                format!("{:.2}", figures.ratio_to_raw),
+            ]
+        };
+        output::table(&columns, &self.cells.iter().map(row).collect::<Vec<_>>())
+    }
+}
