@@ -251,6 +251,8 @@ fn partition_env(
         topics,
         read_mode: options.read_mode,
         writable: !options.read_only,
+        direct: options.write_mode == WriteMode::Direct,
+        scratch: Arc::default(),
         wal: OnceLock::new(),
         memory: Memory::new(options.tail_bytes_max),
         open: Worklist::default(),

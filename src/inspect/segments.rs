@@ -56,6 +56,8 @@ pub(super) fn env(
         // Matters only for an index that is built in memory.
         index_interval_bytes: topic.map_or(4096, |topic| topic.options.index_interval_bytes),
         writable: false,
+        direct: false,
+        scratch: Arc::default(),
     }
 }
 

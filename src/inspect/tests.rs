@@ -146,6 +146,8 @@ impl Bench {
             id: ID,
             index_interval_bytes: 256,
             writable: true,
+            direct: false,
+            scratch: Arc::default(),
         };
         let snapshot = Snapshot {
             lsn: Lsn::new(8192),

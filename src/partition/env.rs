@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Lsn, PartitionId, StoreId};
 use crate::io::Directory;
 use crate::options::{OnLimit, ReadMode};
-use crate::segment::SegmentEnv;
+use crate::segment::{Scratch, SegmentEnv};
 use crate::signal::{Signal, lock};
 use crate::wal::Wal;
 
@@ -24,6 +24,10 @@ pub(crate) struct PartitionEnv {
     pub(crate) topics: Arc<dyn Directory>,
     pub(crate) read_mode: ReadMode,
     pub(crate) writable: bool,
+    /// Whether large writes go past the page cache.
+    pub(crate) direct: bool,
+    /// Memory for those.
+    pub(crate) scratch: Scratch,
     /// Set once the log has been recovered; never for a read-only store.
     pub(crate) wal: OnceLock<Arc<Wal>>,
     pub(crate) memory: Memory,
@@ -294,6 +298,8 @@ impl PartitionEnv {
             id,
             index_interval_bytes,
             writable: self.writable,
+            direct: self.direct,
+            scratch: Scratch::clone(&self.scratch),
         })
     }
 }

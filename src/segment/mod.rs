@@ -31,6 +31,7 @@ use crate::ids::{Offset, PartitionId, Position, StoreId, to_u64};
 use crate::io::{Directory, File};
 
 mod index;
+mod out;
 mod reader;
 mod rebuild;
 mod scan;
@@ -40,6 +41,7 @@ mod writer;
 
 pub(crate) use crate::format::snapshot::SegmentMeta;
 pub(crate) use index::ActiveIndex;
+pub(crate) use out::Scratch;
 pub(crate) use reader::SegmentReader;
 pub(crate) use writer::{SegmentWriter, read_active_index};
 
@@ -62,6 +64,10 @@ pub(crate) struct SegmentEnv {
     pub(crate) index_interval_bytes: u32,
     /// Whether an index that was built again may be saved.
     pub(crate) writable: bool,
+    /// Whether large writes go past the page cache, where they can.
+    pub(crate) direct: bool,
+    /// Memory for those.
+    pub(crate) scratch: Scratch,
 }
 
 /// A batch in a segment, as an index knows it.

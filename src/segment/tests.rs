@@ -39,6 +39,8 @@ impl Bench {
             },
             index_interval_bytes: 256,
             writable: true,
+            direct: true,
+            scratch: Arc::default(),
         };
         Self { disk, env }
     }

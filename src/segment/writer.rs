@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::index::{self, Indexer};
+use super::out::Out;
 use super::rebuild::Rebuilt;
 use super::scan::{Extent, Source};
 use super::{ActiveIndex, DATA_START, SegmentEnv, SegmentMeta, index_name, log_name, read_exact};
@@ -18,16 +19,17 @@ use crate::format::batch::{self, BatchHeader};
 use crate::format::index::{IndexEntry, encode_header};
 use crate::format::segment::{SEGMENT_FOOTER_LEN, SegmentFooter, SegmentHeader};
 use crate::ids::{Lsn, Offset, Position, Timestamp, to_u64, to_usize};
-use crate::io::{Advice, File, OpenMode};
+use crate::io::{File, OpenMode};
 
 /// Bytes after which what was gathered is written.
-const WRITE_LEN: usize = 1 << 20;
+const WRITE_LEN: usize = 512 << 10;
 
 /// The active segment.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     env: SegmentEnv,
     log: Arc<dyn File>,
+    out: Out,
     /// What has been appended; `bytes` is where the next batch goes.
     meta: SegmentMeta,
     index: Arc<ActiveIndex>,
@@ -77,6 +79,7 @@ impl SegmentWriter {
         let mut writer = Self {
             index: Arc::new(ActiveIndex::new(base, Vec::new())),
             indexer: Indexer::new(&env, base),
+            out: Out::new(Arc::clone(&log), env.direct, DATA_START),
             env,
             log,
             meta,
@@ -124,6 +127,7 @@ impl SegmentWriter {
         Ok(Self {
             index: Arc::new(ActiveIndex::new(meta.base, entries)),
             indexer,
+            out: Out::new(Arc::clone(&log), env.direct, meta.bytes),
             env,
             log,
             meta: *meta,
@@ -195,18 +199,15 @@ impl SegmentWriter {
         )))
     }
 
-    fn write(&self, bufs: &[&[u8]], position: u64) -> Result<()> {
-        self.log
-            .write_all_vectored_at(bufs, position)
+    fn write(&mut self, bufs: &[&[u8]], position: u64) -> Result<()> {
+        let (env, meta) = (&self.env, &self.meta);
+        let reopen = || env.dir.open(&log_name(meta.base), OpenMode::Write);
+        self.out
+            .write(bufs, position, &env.scratch, reopen)
             .map_err(|error| {
-                let name = self.env.segment(self.meta.base);
+                let name = env.segment(meta.base);
                 Error::io(format!("append to {name} at byte {position}"), error)
-            })?;
-        // The disk works on it while the rest is gathered: the sync at the end
-        // has less to wait for.
-        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
-        self.log.advise(position, to_u64(len), Advice::WriteOut);
-        Ok(())
+            })
     }
 
     /// Makes everything appended durable.
@@ -223,6 +224,7 @@ impl SegmentWriter {
         if self.saved != Some(self.index.len()) {
             self.save_index()?;
         }
+        self.settle()?;
         self.sync_log()
     }
 
@@ -252,6 +254,7 @@ impl SegmentWriter {
         };
         let footer = footer.encode(self.env.seed());
         self.write(&[&footer], self.meta.bytes)?;
+        self.settle_to(self.meta.bytes + to_u64(SEGMENT_FOOTER_LEN))?;
         // A batch that failed to be appended may have left bytes behind.
         let len = self.meta.bytes + to_u64(SEGMENT_FOOTER_LEN);
         self.log.set_len(len).map_err(|error| {
@@ -263,9 +266,20 @@ impl SegmentWriter {
         Ok(())
     }
 
+    fn settle(&mut self) -> Result<()> {
+        self.settle_to(self.meta.bytes)
+    }
+
+    /// Puts what is still in memory into the file, which ends at `end`.
+    fn settle_to(&mut self, end: u64) -> Result<()> {
+        self.out.settle(end).map_err(|error| {
+            let name = self.env.segment(self.meta.base);
+            Error::io(format!("append to {name} before byte {end}"), error)
+        })
+    }
+
     fn sync_log(&mut self) -> Result<()> {
         let result = self.log.sync_data();
-        self.log.advise(0, self.meta.bytes, Advice::DontNeed);
         result.map_err(|error| {
             let name = self.env.segment(self.meta.base);
             self.poison(format!("sync {name}"), error)
