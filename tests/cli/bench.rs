@@ -132,7 +132,8 @@ fn what_was_appended_is_read_back() {
     for flags in ["durable --threads 2", "buffered --batch 10", "transient"] {
         let (store, _) = place();
         let line = format!(
-            "bench append --seconds 0.1 --warmup 0 --partitions 2 --verify --json --durability {flags}"
+            "bench append --seconds 0.1 --warmup 0 --partitions 2 --verify --json \
+             --durability {flags}"
         );
         let report = store.json(&line).remove(0);
         let verified = report["verified_messages"].as_u64().unwrap();

@@ -30,6 +30,7 @@ mod charts;
 mod file;
 mod page;
 mod plan;
+mod words;
 
 use file::ReportFile;
 use plan::Axes;
