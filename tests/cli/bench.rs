@@ -1,8 +1,12 @@
 //! `bench` prints what was promised, and leaves nothing behind.
 
 use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
-use crate::store::{Store, text};
+use crate::store::{Store, interrupt, text};
 
 fn measure(line: &str, fields: &[&str]) -> serde_json::Value {
     let store = Store::new();
@@ -132,7 +136,8 @@ fn what_was_appended_is_read_back() {
     for flags in ["durable --threads 2", "buffered --batch 10", "transient"] {
         let (store, _) = place();
         let line = format!(
-            "bench append --seconds 0.1 --warmup 0 --partitions 2 --verify --json --durability {flags}"
+            "bench append --seconds 0.1 --warmup 0 --partitions 2 --verify --json \
+             --durability {flags}"
         );
         let report = store.json(&line).remove(0);
         let verified = report["verified_messages"].as_u64().unwrap();
@@ -188,7 +193,7 @@ fn a_comparison_has_an_exit_code() {
     let (store, name) = place();
     let line = "bench append --seconds 0.1 --warmup 0 --durability transient";
     let report = store.output(&format!("{line} --json"));
-    let mut report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let measured: serde_json::Value = serde_json::from_slice(&report).unwrap();
     // What no run can be: ten thousand times as fast, and as slow.
     let judged = [
         "p50_us",
@@ -198,6 +203,7 @@ fn a_comparison_has_an_exit_code() {
         "peak_memory_bytes",
     ];
     for (factor, code) in [(1e-4, 4), (1e4, 0)] {
+        let mut report = measured.clone();
         for field in judged {
             report[field] = (report[field].as_f64().unwrap() * factor).into();
         }
@@ -303,4 +309,50 @@ fn what_cannot_be_measured_is_refused_before_the_run() {
     let said = store.refused(&format!("bench matrix --report {}", name("r.json")), 3);
     assert!(said.contains(".html"), "{said}");
     assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn rows_that_are_not_measured_are_no_comparison() {
+    let (store, name) = place();
+    for (kind, rows) in [("matrix", "cells"), ("recover", "stores")] {
+        let old = format!(
+            "{{\"kind\": \"{kind}\", \"format\": 1, \"size\": 1024, \
+             \"tail\": 16777216, \"rounds\": 3, \"{rows}\": [{{\"name\": \"other\"}}]}}"
+        );
+        fs::write(name("old.json"), old).unwrap();
+        let line = format!("bench {kind} --compare {}", name("old.json"));
+        let said = store.refused(&line, 3);
+        assert!(said.contains("nothing in it"), "{kind}: {said}");
+    }
+}
+
+/// How many names are in a directory.
+fn names(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn a_signal_ends_a_measurement_and_leaves_nothing() {
+    for what in [
+        "append --seconds 60",
+        "matrix --report",
+        "recover --stores 4GiB",
+    ] {
+        let (store, name) = place();
+        let mut line = format!("bench {what}");
+        if what.ends_with("report") {
+            line = format!("{line} {}", name("report.html"));
+        }
+        let mut command = store.command(&line);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        while names(&store.dir()) == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Anywhere in it; a child of its own has time to start.
+        thread::sleep(Duration::from_millis(300));
+        interrupt(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{line}");
+        assert_eq!(names(&store.dir()), 0, "{line}");
+        assert_eq!(names(store.temp.path()), 1, "{line}");
+    }
 }

@@ -54,9 +54,8 @@ pub(crate) enum Command {
     Dump(dump::Args),
     /// Check every byte of a store that nobody has open.
     Verify(verify::Args),
-    /// Measure appends, scans and opens on this disk, beside what the disk can do.
+    // These two say what they do at their flags.
     Bench(bench::Args),
-    /// Measure the disk itself, and recommend options for it.
     Doctor(bench::doctor::Args),
 }
 

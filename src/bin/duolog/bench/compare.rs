@@ -209,6 +209,15 @@ fn fits(report: &Value, kind: &str, work: &Value) -> Result<(), Unfit> {
 }
 
 impl Baseline {
+    /// Fails if none of the rows that are to be measured is in it.
+    pub(super) fn expect_some(&self, names: &[String]) -> Result<(), Failure> {
+        let known = rows(&self.report);
+        if known.iter().any(|(name, _)| names.contains(name)) {
+            return Ok(());
+        }
+        Err(unfit(&self.path, Unfit::NothingInCommon))
+    }
+
     /// Compares, prints the differences (to standard error if standard output
     /// has the JSON), and says how it ended.
     pub(super) fn judge(&self, report: &Value, json: bool) -> Result<Done, Failure> {

@@ -6,6 +6,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use duolog::{AppendOptions, Engine, Options, Record, TopicOptions};
 
@@ -51,6 +53,9 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let payload = Payload::new(size, false);
     let batches = payload.batches((APPEND_BYTES / size).clamp(1, APPEND_RECORDS));
     let options = AppendOptions::default();
+    let parent = thread::Builder::new()
+        .spawn(wait_for_end)
+        .map_err(|error| Failure::io("start a thread", error))?;
     let mut records = 0;
     for batch in batches.iter().cycle() {
         signals::check()?;
@@ -59,7 +64,9 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
             .filter_map(Record::value_bytes)
             .map(<[u8]>::len)
             .sum();
-        if records * to_u64(size) >= args.bytes || bytes == 0 {
+        // A parent that has gone wants no more, and nobody will remove it.
+        let enough = records * to_u64(size) >= args.bytes;
+        if enough || bytes == 0 || parent.is_finished() {
             break;
         }
         topic.append_batch(batch, &options)?;
@@ -67,8 +74,16 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     }
     output::print(&format!("{records}\n"))?;
     // Until told to end, or killed.
-    io::copy(&mut io::stdin().lock(), &mut io::sink())
-        .map_err(|error| Failure::io("wait for the parent", error))?;
+    while !parent.is_finished() {
+        signals::check()?;
+        thread::sleep(Duration::from_millis(2));
+    }
     engine.close()?;
     Ok(Done::Well)
+}
+
+/// Returns when the parent closes its end, on purpose or by ending.
+fn wait_for_end() {
+    // An error ends the wait too: nothing more can come.
+    io::copy(&mut io::stdin().lock(), &mut io::sink()).unwrap_or_default();
 }

@@ -48,7 +48,7 @@ Examples:
   duolog bench scan --dir /var/tmp --size 1024 --messages 1000000
   duolog bench recover --dir /var/tmp --stores 64MiB,1GiB";
 
-/// Measure appends and scans on this disk, beside what the disk can do.
+/// Measure appends, scans and opens on this disk, beside what the disk can do.
 ///
 /// Everything is done in a new subdirectory, which is removed at the end.
 #[derive(Debug, clap::Args)]
@@ -60,16 +60,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Append for some seconds, and measure calls and throughput.
+    // Each says what it does at its flags: a comment here would hide that.
     Append(append::Args),
-    /// All of durability, batch, threads, size and so on, as one page.
     Matrix(matrix::Args),
-    /// How long an open takes after a close and after a kill, by size of store.
     Recover(recover::Args),
-    /// Fill a store and wait: the child of recover.
     #[command(hide = true)]
     Fill(fill::Args),
-    /// Fill a topic and read all of it, every batch checked.
     Scan(scan::Args),
 }
 

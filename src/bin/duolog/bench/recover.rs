@@ -9,6 +9,8 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use duolog::{Engine, Options};
@@ -108,6 +110,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         rounds: args.rounds,
     };
     let baseline = args.compare.load("recover", &as_json(&work)?)?;
+    if let Some(baseline) = &baseline {
+        let names: Vec<String> = args.stores.iter().copied().map(units::size).collect();
+        baseline.expect_some(&names)?;
+    }
     let scratch = Scratch::new(&args.place.dir)?;
     let environment = Environment::look(scratch.path())?;
     let total = super::to_u64(args.stores.len()) * u64::from(args.rounds + 1);
@@ -264,7 +270,7 @@ fn read_log(store: &Path, bytes: u64) -> io::Result<()> {
 
 /// A child that fills a store, and then waits to be told how to end.
 ///
-/// It ends by itself when its standard input does: it never outlives us.
+/// It ends by itself when its standard input does: it does not outlive us.
 struct Filler {
     child: Child,
 }
@@ -287,12 +293,25 @@ impl Filler {
     fn acknowledged(&mut self) -> Result<u64, Failure> {
         let gone = || Failure::Refused("the child that fills the store ended early".to_owned());
         let stdout = self.child.stdout.take().ok_or_else(gone)?;
-        let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .map_err(|error| Failure::io("read from a child", error))?;
-        signals::check()?;
-        line.trim().parse().map_err(|_| gone())
+        let (said, heard) = mpsc::channel();
+        // A thread of its own: a pipe cannot be waited on with a bound, and a
+        // signal must not have to wait for the child.
+        thread::Builder::new()
+            .spawn(move || {
+                let mut line = String::new();
+                let result = BufReader::new(stdout).read_line(&mut line);
+                said.send(result.map(|_| line)).unwrap_or_default();
+            })
+            .map_err(|error| Failure::io("start a thread", error))?;
+        loop {
+            signals::check()?;
+            match heard.recv_timeout(signals::LOOK_EVERY) {
+                Ok(Ok(line)) => return line.trim().parse().map_err(|_| gone()),
+                Ok(Err(error)) => return Err(Failure::io("read from a child", error)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
     }
 
     /// Lets it close the store in order.

@@ -30,6 +30,7 @@ mod charts;
 mod file;
 mod page;
 mod plan;
+mod words;
 
 use file::ReportFile;
 use plan::Axes;
@@ -153,9 +154,13 @@ struct Report {
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     // Whatever can be found to be wrong now should not be found in an hour.
     let baseline = args.compare.load("matrix", &serde_json::Value::Null)?;
-    let file = args.report.as_deref().map(ReportFile::begin).transpose()?;
     let axes = Axes::of(args);
     let loads = plan::cells(&axes, args);
+    if let Some(baseline) = &baseline {
+        let names: Vec<String> = loads.iter().map(|load| name(&Work::of(load))).collect();
+        baseline.expect_some(&names)?;
+    }
+    let file = args.report.as_deref().map(ReportFile::begin).transpose()?;
     let scratch = Scratch::new(&args.place.dir)?;
     let environment = Environment::look(scratch.path())?;
     let offers = axes.durability.len() * args.loads.len();
@@ -172,7 +177,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     for load in &loads {
         let figures = bench.cell(load)?;
         cells.push(Cell {
-            name: name(&figures),
+            name: name(&figures.work),
             figures,
         });
     }
@@ -293,8 +298,7 @@ impl Bench {
 }
 
 /// A name that tells a cell from every other.
-fn name(figures: &Figures) -> String {
-    let work = &figures.work;
+fn name(work: &Work) -> String {
     let threads = if work.threads == 1 {
         "thread"
     } else {

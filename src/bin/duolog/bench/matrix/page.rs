@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 use super::chart::{escape, marker};
-use super::charts::{self, Key, Section, number, time};
+use super::charts::{self, Key, Section};
+use super::words::{number, time};
 use super::{Cell, Report};
 use crate::topic::durability;
 use crate::units;
@@ -258,9 +259,9 @@ fn table(page: &mut String, report: &Report) {
         "<p>Write amplification is bytes written to the log and to segments for each byte \
          accepted, the last checkpoint included. Peak memory is that of the whole process, with \
          8 MiB of values to append, the files that are mapped, and what earlier cells left \
-         in the allocator: bench append alone tells what one kind of work needs. Fairness is the messages of \
-         the thread with the fewest as a part of those of the thread with the most. Percentiles \
-         beyond p99.9, and everything else, are in the JSON.</p>",
+         in the allocator: bench append alone tells what one kind of work needs. Fairness \
+         is the messages of the thread with the fewest as a part of those of the thread with \
+         the most. Percentiles beyond p99.9, and everything else, are in the JSON.</p>",
     );
     put(page, "<div class=\"scroll\"><table><thead><tr>");
     for heading in HEADINGS {
