@@ -245,7 +245,7 @@ pub(super) fn make(env: &FilesEnv, sequence: u64, prewrite: bool) -> Result<Spar
 
 /// Writes zeros up to `end`.
 fn zero(file: &dyn File, end: u64) -> std::io::Result<()> {
-    let zeros = Blocks::zeroed(ZEROS_LEN);
+    let zeros = Blocks::zeroed(ZEROS_LEN.min(crate::ids::to_usize(end)));
     let mut at = 0;
     while at < end {
         let len = to_u64(ZEROS_LEN).min(end - at);
@@ -265,9 +265,12 @@ fn recycle(env: &FilesEnv, old: &WalFile, new: u64) -> Result<Spare> {
     env.dir
         .sync()
         .map_err(|error| Error::io("sync directory wal", error))?;
+    // A file that was there when the store was opened has gone through the
+    // cache so far.
+    let direct = old.direct || env.go_direct(&*old.file, new)?;
     Ok(Spare {
         file: Arc::clone(&old.file),
         sequence: new,
-        direct: old.direct,
+        direct,
     })
 }
