@@ -17,6 +17,7 @@ mod item;
 mod report;
 mod segments;
 mod store;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod verify;
