@@ -40,9 +40,6 @@ pub enum ErrorKind {
     Busy,
     /// The disk or a quota is full; the engine is unchanged. Free space, retry.
     Full,
-    /// The wait ended before the answer came; the outcome is not known yet.
-    /// Nothing in this release returns it: waits say so by their result.
-    Timeout,
     /// Stored bytes are not what was written. Run `duolog verify` before going on.
     Corrupt,
     /// A write or a sync failed, so what is on disk is unknown. Close and reopen:
@@ -69,7 +66,6 @@ impl fmt::Display for ErrorKind {
             Self::OutOfRange => "out of range",
             Self::Busy => "limit reached",
             Self::Full => "no space left",
-            Self::Timeout => "timed out",
             Self::Corrupt => "corrupt",
             Self::Poisoned => "poisoned by a failed write or sync",
             Self::Closed => "closed",

@@ -110,8 +110,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes a topic with all its records; durable at return. Its files go
-    /// now or in the background; handles of it answer `Closed`.
+    /// Deletes a topic with all its records; durable at return. Its directory
+    /// goes now or in the background, with whatever else lies in it; handles of
+    /// the topic answer `Closed`.
     ///
     /// # Errors
     ///

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Shared, create};
 use crate::error::{Error, Result};
+use crate::format::layout;
 use crate::format::snapshot::Snapshot;
 use crate::ids::Lsn;
 use crate::partition::{FlushUpTo, Partition};
@@ -125,7 +126,7 @@ impl Shared {
     }
 
     fn remove_snapshot(&self, lsn: Lsn) -> Result<()> {
-        let name = create::snapshot_name(lsn);
+        let name = layout::snapshot_name(lsn);
         match self.snapshots.remove_file(&name) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io(format!("remove snapshot/{name}"), error))

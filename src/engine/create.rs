@@ -9,32 +9,14 @@ use std::sync::Arc;
 use super::maintenance::remove_tree;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
+use crate::format::layout::{
+    DIRECTORIES, IDENTITY, IDENTITY_TMP, LOCK, SNAPSHOT_TMP, snapshot_name,
+};
 use crate::format::snapshot::Snapshot;
 use crate::ids::{Lsn, StoreId};
 use crate::io::{BLOCK_LEN, Directory, EntryKind, FileSystem, OpenMode};
 use crate::options::Options;
 use crate::wal::{FilesEnv, Wal, files};
-
-/// Name of the lock file.
-pub(super) const LOCK: &str = "LOCK";
-/// Name of the identity file.
-pub(super) const IDENTITY: &str = "store";
-const IDENTITY_TMP: &str = "store.tmp";
-/// Name of a snapshot that is being written.
-const SNAPSHOT_TMP: &str = "snapshot.tmp";
-const DIRECTORIES: [&str; 3] = ["wal", "snapshot", "topics"];
-
-/// Name of the snapshot at this LSN.
-pub(super) fn snapshot_name(lsn: Lsn) -> String {
-    format!("{:020}.snap", lsn.get())
-}
-
-/// The LSN that a name says, if it is a name of ours.
-pub(super) fn parse_snapshot_name(name: &str) -> Option<Lsn> {
-    let digits = name.strip_suffix(".snap")?;
-    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok().map(Lsn::new)).flatten()
-}
 
 /// Who holds the lock, for those who want it.
 pub(super) fn lock_note() -> String {

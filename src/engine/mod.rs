@@ -34,6 +34,7 @@ mod report;
 mod tests;
 mod ticket;
 mod topic;
+mod upper;
 
 pub use reader::Reader;
 pub use report::{Info, RecoveryReport, Stats};

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::background::{Helper, Threads};
+use super::upper::Upper;
 use super::{BackEnd, CheckpointState, Engine, Owner, RecoveryReport, Shared, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::DecodeError;
 use crate::format::entry::Entry;
 use crate::format::identity::{IDENTITY_LEN, Identity};
+use crate::format::layout;
 use crate::format::snapshot::{Garbage, Snapshot};
 use crate::ids::{Lsn, to_u64, to_usize};
 use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem, WriteQueue};
@@ -93,7 +95,7 @@ impl Engine {
 /// Takes the lock of the store, or says who has it.
 fn take_lock(root: &dyn Directory, path: &Path, read_only: bool) -> Result<Option<LockGuard>> {
     let note = create::lock_note();
-    let taken = match root.lock(create::LOCK, !read_only, &note) {
+    let taken = match root.lock(layout::LOCK, !read_only, &note) {
         // A store that was copied without its lock file has nobody to keep out.
         Err(error) if read_only && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| Error::io(format!("lock {}", path.display()), error))?,
@@ -101,7 +103,7 @@ fn take_lock(root: &dyn Directory, path: &Path, read_only: bool) -> Result<Optio
     if taken.is_some() {
         return Ok(taken);
     }
-    let holder = root.lock_note(create::LOCK).unwrap_or_default();
+    let holder = root.lock_note(layout::LOCK).unwrap_or_default();
     let holder = if holder.is_empty() {
         "another process".to_owned()
     } else {
@@ -117,9 +119,9 @@ fn take_lock(root: &dyn Directory, path: &Path, read_only: bool) -> Result<Optio
 }
 
 fn read_identity(root: &dyn Directory, path: &Path, to_write: bool) -> Result<Option<Identity>> {
-    let shown = path.join(create::IDENTITY);
+    let shown = path.join(layout::IDENTITY);
     let shown = shown.display();
-    let file = match root.open(create::IDENTITY, OpenMode::Read) {
+    let file = match root.open(layout::IDENTITY, OpenMode::Read) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| Error::io(format!("open {shown}"), error))?,
     };
@@ -174,18 +176,24 @@ fn assemble(
         lsn: loaded.snapshot.lsn,
         sequence: loaded.snapshot.wal_sequence,
         evidence: loaded.evidence,
-        keep: loaded.kept.front().copied().unwrap_or(loaded.snapshot.lsn),
+        keep: loaded.keep(),
     };
     let recovered = recover(&files, from, !options.read_only, &mut state)?;
-    let report = report(&loaded, &recovered, state.records);
+    let mut report = report(&loaded, &recovered, state.records);
     let Replayer {
         catalog, garbage, ..
     } = state;
+    let upper = Upper {
+        root,
+        snapshots: &*snapshots,
+        topics: &*env.topics,
+    };
+    report.notes.extend(upper.strangers(&catalog, &garbage)?);
     let clock = Arc::clone(&options.clock);
     let now = clock.monotonic();
     let mut back_end = BackEnd::of(file_system);
     if !options.read_only {
-        settle_names(root, &*snapshots, &*env.topics, path)?;
+        upper.sync(path)?;
         let queue = write_queue(file_system, &options);
         back_end.note = queue.as_ref().err().cloned();
         let wal_options = wal_options(&options);
@@ -223,21 +231,6 @@ fn assemble(
     });
     start_background(&shared)?;
     Ok(shared)
-}
-
-/// Names that were read may be in the page cache only; what is written from
-/// here on relies on them.
-fn settle_names(
-    root: &dyn Directory,
-    snapshots: &dyn Directory,
-    topics: &dyn Directory,
-    path: &Path,
-) -> Result<()> {
-    for (dir, name) in [(root, "."), (snapshots, "snapshot"), (topics, "topics")] {
-        dir.sync()
-            .map_err(|error| Error::io(format!("sync {}", path.join(name).display()), error))?;
-    }
-    Ok(())
 }
 
 fn partition_env(
@@ -338,11 +331,21 @@ fn report(loaded: &Loaded, recovered: &Recovered, records: u64) -> RecoveryRepor
 /// The newest snapshot that is whole, and what the others say.
 struct Loaded {
     snapshot: Snapshot,
-    /// LSNs of snapshots to keep, oldest first.
+    /// LSNs of snapshots up to that one, oldest first. The next checkpoint
+    /// removes those of them that are too many.
     kept: VecDeque<Lsn>,
     /// The newest LSN that a snapshot's name claims: it was durable.
     evidence: Lsn,
     notes: Vec<String>,
+}
+
+impl Loaded {
+    /// What lies above in the log is for the older of the two snapshots that
+    /// count. Any before those were to be removed when a crash came.
+    fn keep(&self) -> Lsn {
+        let older = self.kept.iter().rev().nth(1).or(self.kept.back());
+        older.copied().unwrap_or(self.snapshot.lsn)
+    }
 }
 
 fn load_snapshot(dir: &dyn Directory, identity: Identity) -> Result<Loaded> {
@@ -351,7 +354,7 @@ fn load_snapshot(dir: &dyn Directory, identity: Identity) -> Result<Loaded> {
         .map_err(|error| Error::io("list directory snapshot", error))?;
     let mut lsns: Vec<Lsn> = entries
         .iter()
-        .filter_map(|entry| create::parse_snapshot_name(&entry.name))
+        .filter_map(|entry| layout::parse_snapshot_name(&entry.name))
         .collect();
     lsns.sort_unstable();
     let evidence = lsns.last().copied().unwrap_or(Lsn::ZERO);
@@ -361,9 +364,6 @@ fn load_snapshot(dir: &dyn Directory, identity: Identity) -> Result<Loaded> {
     for lsn in lsns.iter().rev() {
         match read_snapshot(dir, *lsn, identity) {
             Ok(snapshot) => {
-                while kept.len() > 2 {
-                    kept.pop_front();
-                }
                 return Ok(Loaded {
                     snapshot,
                     kept,
@@ -386,7 +386,7 @@ fn load_snapshot(dir: &dyn Directory, identity: Identity) -> Result<Loaded> {
 }
 
 fn read_snapshot(dir: &dyn Directory, lsn: Lsn, identity: Identity) -> Result<Snapshot> {
-    let name = create::snapshot_name(lsn);
+    let name = layout::snapshot_name(lsn);
     let attempt = |step: &str| format!("{step} snapshot/{name}");
     let file = dir
         .open(&name, OpenMode::Read)
@@ -456,9 +456,7 @@ impl<'a> Replayer<'a> {
                 let Some(topic) = self.catalog.by_id(id.topic) else {
                     return self.check_deleted(id.topic);
                 };
-                if topic.partition(id.partition)?.replay(batch, end)? {
-                    self.records += 1;
-                }
+                self.records += topic.partition(id.partition)?.replay(batch, end)?;
             }
             Entry::CreateTopic(meta) => {
                 // Below the next id it was there before, and deleted since.

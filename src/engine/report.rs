@@ -139,7 +139,7 @@ pub struct RecoveryReport {
     /// Frames that were read from the log: commits, and the mark of an orderly
     /// close.
     pub frames_replayed: u64,
-    /// Batches of them that were in no segment, and went to memory.
+    /// Records in them that were in no segment, and went to memory.
     pub records_replayed: u64,
     /// Bytes of a torn tail that were cut, or left out of a read-only store: as
     /// far as anything says, never acknowledged.

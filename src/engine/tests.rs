@@ -135,3 +135,55 @@ fn a_batch_limit_above_a_frame_does_not_keep_batches_from_the_log() {
     let image = sim.crash(Crash::NothingUnsynced);
     assert_eq!(count(&open(&image).unwrap().topic("t").unwrap()), 100);
 }
+
+/// Symptom: `records_replayed` of a killed store was far too low. Cause: it
+/// counted batches. Fix: it counts their records.
+#[test]
+fn replayed_records_are_counted_one_by_one() {
+    let sim = SimFs::new(5);
+    let engine = open(&sim).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::default()).unwrap();
+    let records: Vec<_> = (0..7).map(|_| Record::new("x")).collect();
+    for _ in 0..3 {
+        let options = AppendOptions::default();
+        topic.append_batch(&records, &options).unwrap();
+    }
+    let killed = sim.fork();
+    std::mem::forget(engine);
+    let engine = open(&killed).unwrap();
+    assert_eq!(engine.recovery().records_replayed, 21);
+    // The topic, and the three batches.
+    assert_eq!(engine.recovery().frames_replayed, 4);
+}
+
+/// Symptom: a snapshot that a crash kept from being removed stayed for good.
+/// Cause: opening forgot those before the newest two. Fix: it remembers them,
+/// and the next checkpoint removes them.
+#[test]
+fn a_snapshot_that_a_crash_left_over_goes_at_the_next_checkpoint() {
+    let sim = SimFs::new(6);
+    let engine = open(&sim).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::default()).unwrap();
+    let snapshots = |sim: &SimFs| -> Vec<String> {
+        let files = sim.list_files().into_iter().map(|(path, _)| path);
+        files.filter(|path| path.contains("/snapshot/")).collect()
+    };
+    let checkpoint = |topic: &Topic, engine: &Engine| {
+        topic.append(&Record::new("x")).unwrap();
+        engine.checkpoint().unwrap();
+    };
+    checkpoint(&topic, &engine);
+    let old = snapshots(&sim).remove(0);
+    let bytes = sim.read_file(&old);
+    checkpoint(&topic, &engine);
+    checkpoint(&topic, &engine);
+    assert!(!snapshots(&sim).contains(&old));
+    let killed = sim.fork();
+    std::mem::forget(engine);
+    killed.write_file(&old, &bytes);
+    let engine = open(&killed).unwrap();
+    assert_eq!(snapshots(&killed).len(), 3);
+    checkpoint(&engine.topic("t").unwrap(), &engine);
+    assert_eq!(snapshots(&killed).len(), 2);
+    assert!(!snapshots(&killed).contains(&old));
+}

@@ -18,6 +18,7 @@ pub(crate) mod frame;
 mod golden;
 pub(crate) mod identity;
 pub(crate) mod index;
+pub(crate) mod layout;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod snapshot;

@@ -155,7 +155,7 @@ pub fn dump(
         options,
         each,
     };
-    let snapshots = store.snapshots(&mut Vec::new())?;
+    let snapshots = store.snapshots()?;
     if options.snapshots && dump.snapshots(&snapshots)?.is_break() {
         return Ok(());
     }

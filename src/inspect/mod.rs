@@ -3,7 +3,7 @@
 //! Nothing is written, not even what opening a store would mend. A shared lock
 //! keeps engines away that would write meanwhile. What the log holds, where it
 //! ends and what is damage are decided by the code that opens a store
-//! ([`crate::wal::recover`]), so that the two never differ; this goes on behind
+//! (`wal::recover`), so that the two never differ; this goes on behind
 //! damage at which an engine stops.
 
 use std::path::Path;
@@ -17,6 +17,7 @@ mod item;
 mod report;
 mod segments;
 mod store;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod verify;

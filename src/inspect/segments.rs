@@ -102,7 +102,7 @@ fn note_others(
         let path = env.path(&name);
         let parsed = parse_name(&name).filter(|_| kind == EntryKind::File);
         match parsed {
-            None => report.note(format!("{path} is no file of ours")),
+            None => report.note(format!("{path} is not of the store; left alone")),
             Some((base, FileKind::Log | FileKind::Index)) if known.contains(&base) => {}
             // Dropped, and to be removed.
             Some((base, _)) if base < state.start => {}

@@ -7,14 +7,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::identity::{IDENTITY_LEN, Identity};
+use crate::format::layout::{self, IDENTITY, LOCK};
 use crate::format::snapshot::{SNAPSHOT_HEADER_LEN, Snapshot};
 use crate::format::{DecodeError, SNAPSHOT_PAYLOAD_LEN_MAX};
 use crate::ids::{Lsn, StoreId, to_u64, to_usize};
 use crate::io::{Directory, EntryKind, FileSystem, LockGuard, OpenMode};
 use crate::wal::listing::{self, Listing, LogFile};
-
-/// Digits of a number in a file name.
-const NAME_DIGITS: usize = 20;
 
 /// A store, locked against writers.
 #[derive(Debug)]
@@ -41,10 +39,10 @@ impl Store {
         let root = fs
             .open_root(path, false)
             .map_err(|error| Error::io(attempt("open store"), error))?;
-        let lock = match root.lock("LOCK", false, "") {
+        let lock = match root.lock(LOCK, false, "") {
             Ok(Some(lock)) => Some(lock),
             Ok(None) => {
-                let holder = root.lock_note("LOCK").unwrap_or_default();
+                let holder = root.lock_note(LOCK).unwrap_or_default();
                 return Err(Error::new(
                     ErrorKind::Locked,
                     format!("{} is open ({holder}): close it first", path.display()),
@@ -54,7 +52,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io(attempt("lock"), error)),
         };
-        let bytes = read_file(&*root, "store", to_u64(IDENTITY_LEN), "store")?;
+        let bytes = read_file(&*root, IDENTITY, to_u64(IDENTITY_LEN), IDENTITY)?;
         let identity = Identity::decode(&bytes, false)
             .map_err(|error| decode_error("store at byte 0", error))?;
         Ok(Self {
@@ -69,17 +67,16 @@ impl Store {
         open_dir(&*self.root, name, name)
     }
 
-    /// All snapshots, newest first, and notes about other files.
-    pub(super) fn snapshots(&self, notes: &mut Vec<String>) -> Result<Vec<SnapshotFile>> {
+    /// All snapshots, newest first.
+    pub(super) fn snapshots(&self) -> Result<Vec<SnapshotFile>> {
         let Some(dir) = self.dir("snapshot")? else {
             return Ok(Vec::new());
         };
         let mut files = Vec::new();
         for (name, _) in list(&*dir, "snapshot")? {
             let path = format!("snapshot/{name}");
-            match parse_name(&name, ".snap") {
-                Some(lsn) => files.push(self.snapshot(&*dir, &name, path, Lsn::new(lsn))),
-                None => notes.push(format!("{path} is no snapshot")),
+            if let Some(lsn) = layout::parse_snapshot_name(&name) {
+                files.push(self.snapshot(&*dir, &name, path, lsn));
             }
         }
         files.reverse();
@@ -122,13 +119,6 @@ impl Store {
             content,
         }
     }
-}
-
-/// The number in `name`, if it is 20 digits and `extension`.
-pub(super) fn parse_name(name: &str, extension: &str) -> Option<u64> {
-    let digits = name.strip_suffix(extension)?;
-    let plain = digits.len() == NAME_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
 }
 
 /// The directory `name` in `dir`; `None` if there is none.

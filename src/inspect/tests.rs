@@ -26,6 +26,7 @@ mod agreement;
 mod damage;
 mod engine;
 mod shown;
+mod strangers;
 
 const STORE: StoreId = StoreId::new([7; 16]);
 const ID: PartitionId = PartitionId {

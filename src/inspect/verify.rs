@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::report::{VerifyReport, range};
 use super::segments;
 use super::store::{SnapshotFile, Store, decode_error};
+use super::strangers::{self, Topics};
 use crate::error::{ErrorKind, Result};
 use crate::format::batch::{self, check_records};
 use crate::format::checksum::Seed;
@@ -59,7 +60,7 @@ pub(super) fn verify(
     };
     report.store = store.id.to_string();
     report.files += 1;
-    let snapshots = store.snapshots(&mut report.notes)?;
+    let snapshots = store.snapshots()?;
     let files = store.log(&mut report.notes)?;
     let snapshot = newest_good(&snapshots, &mut report)?;
     let default = Snapshot::default();
@@ -80,12 +81,18 @@ pub(super) fn verify(
         store: store.id,
         topics: state.next_topic,
         next: next_offsets(state),
+        created: Vec::new(),
         dropped: Dropped::default(),
         report: &mut report,
         progress: &mut progress,
     };
     let found = survey(&files, store.id, from, &mut checker)?;
     let dropped = checker.dropped;
+    let created = checker.created.into_iter();
+    let topics = Topics {
+        alive: created.chain(state.topics.iter().map(|it| it.id)).collect(),
+        dead: dropped.topics.clone(),
+    };
     report.files += to_u64(found.live.len());
     if let Some(torn) = found.torn {
         report.torn_bytes = torn.bytes;
@@ -98,6 +105,7 @@ pub(super) fn verify(
     for alive in state.partitions.iter().filter_map(|it| dropped.alive(it)) {
         segments::verify_partition(&store, state, &alive, &mut report, &mut progress);
     }
+    strangers::note(&store, state, &topics, &mut report)?;
     progress.finish();
     Ok(report)
 }
@@ -151,6 +159,8 @@ struct Checker<'a, 'p> {
     /// Next offset of each partition that the log may append to: what lies
     /// below is in segments.
     next: BTreeMap<PartitionId, Offset>,
+    /// Topics that the log creates.
+    created: Vec<TopicId>,
     dropped: Dropped,
     report: &'a mut VerifyReport,
     progress: &'a mut Progress<'p>,
@@ -243,6 +253,7 @@ impl Checker<'_, '_> {
             Entry::CreateTopic(meta) => {
                 let next = TopicId::new(meta.id.get().saturating_add(1));
                 self.topics = self.topics.max(next);
+                self.created.push(meta.id);
                 Ok(())
             }
             Entry::AlterTopic(_) | Entry::DeleteTopic(_) | Entry::Trim(..) => Ok(()),

@@ -13,7 +13,7 @@ use crate::format::Batch;
 use crate::format::batch::BatchHeader;
 use crate::format::snapshot::SegmentMeta;
 use crate::ids::{Offset, Timestamp, to_u64, to_usize};
-use crate::segment::{Place, SegmentReader};
+use crate::segment::{Most, Place, SegmentReader};
 
 /// How much to fetch, and how long to wait for it.
 ///
@@ -240,8 +240,12 @@ impl Take<'_> {
             || self.out.records >= u64::from(self.fetch.max_records)
     }
 
-    fn bytes_left(&self) -> usize {
-        to_usize(u64::from(self.fetch.max_bytes).saturating_sub(self.out.bytes))
+    fn left(&self) -> Most {
+        let (bytes, records) = (self.fetch.max_bytes, self.fetch.max_records);
+        Most {
+            bytes: to_usize(u64::from(bytes).saturating_sub(self.out.bytes)),
+            records: u64::from(records).saturating_sub(self.out.records),
+        }
     }
 
     /// Adds a batch, cut to what was asked for.
@@ -369,10 +373,10 @@ impl Partition {
             other => other?,
         };
         let mut batches = Vec::new();
-        let max = take.bytes_left();
+        let most = take.left();
         let read = match place {
-            Some(place) => reader.read_at(place, take.at, meta.bytes, meta.end, max, &mut batches),
-            None => reader.read(take.at, meta.bytes, meta.end, max, &mut batches),
+            Some(place) => reader.read_at(place, take.at, meta.bytes, meta.end, most, &mut batches),
+            None => reader.read(take.at, meta.bytes, meta.end, most, &mut batches),
         };
         // What lies before damage is good, and comes first; the next fetch
         // starts at the damage and says so.

@@ -14,13 +14,13 @@ use crate::signal::lock;
 
 impl Partition {
     /// Takes a batch that the log holds; nothing if a segment has it already.
-    /// True if it went to the tail.
+    /// How many records went to the tail.
     ///
     /// # Errors
     ///
     /// `Corrupt` if the batch is not one of this partition, or does not follow
     /// what is there.
-    pub(crate) fn replay(self: &Arc<Self>, bytes: &[u8], end: Lsn) -> Result<bool> {
+    pub(crate) fn replay(self: &Arc<Self>, bytes: &[u8], end: Lsn) -> Result<u64> {
         let header = batch::split_first(bytes, self.seed).map_err(|error| {
             Error::corrupt(format!(
                 "batch of partition {} in the log: {error}",
@@ -29,7 +29,7 @@ impl Partition {
         })?;
         let mut state = lock(&self.state);
         if state.deleted || header.end_offset() <= state.flushed {
-            return Ok(false);
+            return Ok(0);
         }
         if header.base_offset < state.flushed
             || state.tail.end().is_some_and(|end| header.base_offset < end)
@@ -50,6 +50,6 @@ impl Partition {
         let cost = state.tail.push(batch);
         self.env.memory.charge(cost);
         self.list_dirty(&mut state);
-        Ok(true)
+        Ok(u64::from(header.count))
     }
 }

@@ -42,7 +42,7 @@ mod writer;
 pub(crate) use crate::format::snapshot::SegmentMeta;
 pub(crate) use index::ActiveIndex;
 pub(crate) use out::Scratch;
-pub(crate) use reader::SegmentReader;
+pub(crate) use reader::{Most, SegmentReader};
 pub(crate) use writer::{SegmentWriter, read_active_index};
 
 /// Where the batches of every segment start.

@@ -20,6 +20,15 @@ use crate::ids::{Offset, Timestamp, to_u64, to_usize};
 use crate::io::{File, OpenMode};
 use crate::options::ReadMode;
 
+/// How much a read collects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) bytes: usize,
+    /// Counted by offsets. What is beyond would be checked in vain, and once
+    /// more when it is asked for.
+    pub(crate) records: u64,
+}
+
 /// A segment that is open for reading. Any number of threads may share it.
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
@@ -225,7 +234,7 @@ impl SegmentReader {
     }
 
     /// Appends to `out` the batch that holds `from` (or the next one, where a
-    /// gap is) and those after it, until `max_bytes` were collected or the
+    /// gap is) and those after it, until as much as `most` was collected or the
     /// data ends at `data_end`. At least one batch, if there is any.
     ///
     /// `data_end` and `end` belong together: [`SegmentMeta::bytes`] and
@@ -240,11 +249,11 @@ impl SegmentReader {
         from: Offset,
         data_end: u64,
         end: Offset,
-        max_bytes: usize,
+        most: Most,
         out: &mut Vec<Batch>,
     ) -> Result<()> {
         let place = self.position_of(from);
-        self.read_at(place, from, data_end, end, max_bytes, out)
+        self.read_at(place, from, data_end, end, most, out)
     }
 
     /// The same, starting from a place that an index gave.
@@ -254,24 +263,26 @@ impl SegmentReader {
         from: Offset,
         data_end: u64,
         end: Offset,
-        max_bytes: usize,
+        most: Most,
         out: &mut Vec<Batch>,
     ) -> Result<()> {
-        if max_bytes >= PIECE_LEN_MAX {
-            let len = to_u64(max_bytes).saturating_add(place.position.get());
+        if most.bytes >= PIECE_LEN_MAX {
+            let len = to_u64(most.bytes).saturating_add(place.position.get());
             self.source.advise(place.position.get(), len.min(data_end));
         }
         // What lies between the place and `from` is read as well.
         let before = to_usize(u64::from(self.env.index_interval_bytes));
-        let wanted = max_bytes.saturating_add(before);
-        let mut bytes = 0;
+        let wanted = most.bytes.saturating_add(before);
+        let (mut bytes, mut records) = (0, 0_u64);
         self.walk(place, data_end, end, wanted, |batch| {
             if batch.end_offset() <= from {
                 return Ok(true);
             }
             bytes += batch.raw().len();
+            let first = batch.first_offset().max(from);
+            records = records.saturating_add(batch.end_offset().since(first));
             out.push(batch);
-            Ok(bytes < max_bytes)
+            Ok(bytes < most.bytes && records < most.records)
         })
     }
 

@@ -93,9 +93,18 @@ impl Bench {
 
 fn read(reader: &SegmentReader, meta: &SegmentMeta, from: u64, max: usize) -> Result<Vec<Bytes>> {
     let mut out = Vec::new();
-    reader.read(Offset::new(from), meta.bytes, meta.end, max, &mut out)?;
+    let most = Most {
+        bytes: max,
+        records: u64::MAX,
+    };
+    reader.read(Offset::new(from), meta.bytes, meta.end, most, &mut out)?;
     Ok(raw(&out))
 }
+
+const EVERYTHING: Most = Most {
+    bytes: usize::MAX,
+    records: u64::MAX,
+};
 
 fn raw(batches: &[Batch]) -> Vec<Bytes> {
     batches.iter().map(|batch| batch.raw().clone()).collect()
@@ -174,9 +183,33 @@ fn an_active_segment_is_read_while_it_grows() {
     let mut out = Vec::new();
     let from = Offset::new(80);
     reader
-        .read_at(place, from, meta.bytes, meta.end, usize::MAX, &mut out)
+        .read_at(place, from, meta.bytes, meta.end, EVERYTHING, &mut out)
         .unwrap();
     assert_eq!(raw(&out), batches[26..]);
+}
+
+/// Symptom: fetches of few records were slow. Cause: each read and checked all
+/// batches within its bytes, and those beyond its records again the next time.
+/// Fix: a read ends with its records, too.
+#[test]
+fn no_batch_is_checked_beyond_the_records_that_were_asked_for() {
+    let bench = Bench::new();
+    let mut writer = bench.create(0);
+    let batches = bench.batches(0, 30);
+    writer.append(&batches).unwrap();
+    let meta = writer.meta();
+    let reader = bench.open(&meta, ReadMode::Pread).unwrap();
+    for (from, records, expected) in [(0, 1, 1), (0, 3, 1), (0, 4, 2), (1, 3, 2), (2, 1, 1)] {
+        let mut out = Vec::new();
+        let most = Most {
+            records,
+            ..EVERYTHING
+        };
+        let from = Offset::new(from);
+        let read = reader.read(from, meta.bytes, meta.end, most, &mut out);
+        read.unwrap();
+        assert_eq!(out.len(), expected, "{records} records from {from}");
+    }
 }
 
 #[test]
