@@ -1,6 +1,11 @@
 //! Tests of batches and of the records in them.
 
+use super::header::{AT_COUNT, AT_RAW, AT_SPAN};
 use super::*;
+use crate::format::BATCH_LEN_MAX;
+use crate::format::cursor::{patch_u32, patch_u64};
+use crate::format::record::Record;
+use crate::ids::to_u64;
 use crate::format::record::RecordView;
 use crate::ids::{PartitionId, StoreId, TopicId};
 use proptest::collection::vec;
