@@ -95,19 +95,29 @@ impl BatchBuilder {
         self.transient = transient;
     }
 
-    /// Adds a record; `now` is its time if it has none of its own.
-    ///
-    /// # Panics
-    ///
-    /// If the batch grows beyond [`BATCH_LEN_MAX`], which no decoder takes:
-    /// the caller seals it before.
-    pub(crate) fn push(&mut self, record: &Record<'_>, now: Timestamp) {
-        let needed = record.encoded_len_max();
+    /// Makes room for records of up to `needed` bytes, at once.
+    pub(crate) fn reserve(&mut self, needed: usize) {
         if self.growth(needed) > 0 {
             self.grow(needed);
         }
         if self.chunk.is_empty() {
             self.chunk.put_bytes(0, BATCH_HEADER_LEN);
+        }
+    }
+
+    /// Adds a record; `now` is its time if it has none of its own.
+    ///
+    /// There is room for it: [`Self::reserve`]. Without, it goes well, but the
+    /// batch moves.
+    ///
+    /// # Panics
+    ///
+    /// If the batch grows beyond [`BATCH_LEN_MAX`], which no decoder takes:
+    /// the caller seals it before.
+    #[inline]
+    pub(crate) fn push(&mut self, record: &Record<'_>, now: Timestamp) {
+        if self.chunk.is_empty() {
+            self.reserve(record.encoded_len_max(record.payload_len()));
         }
         let timestamp = record.time().unwrap_or(now);
         let delta = timestamp

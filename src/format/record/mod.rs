@@ -11,8 +11,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::cursor::{put_blob, put_varint};
-use super::{HEADERS_MAX, varint};
+use super::cursor::put_blob;
+use super::{BATCH_LEN_MAX, HEADERS_MAX, varint};
 use crate::ids::{Timestamp, to_u64};
 
 mod iter;
@@ -123,18 +123,19 @@ impl<'a> Record<'a> {
         headers + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
     }
 
-    /// Upper bound of the bytes that this record takes in a batch.
-    pub(crate) fn encoded_len_max(&self) -> usize {
-        const FIXED: usize = 1 + 6 * varint::VARINT_LEN_MAX;
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 2 * varint::VARINT_LEN_MAX)
-            .sum();
-        FIXED + headers + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    /// Upper bound of the bytes that a record with this payload takes in a
+    /// batch: with [`Self::payload_len`], so that one look gives both.
+    pub(crate) fn encoded_len_max(&self, payload_len: usize) -> usize {
+        // Deltas may be of any size. Lengths are of parts of a batch, which is
+        // below 2^28 bytes; a record that is not was refused before it is encoded.
+        const FIXED: usize = 1 + 2 * varint::VARINT_LEN_MAX + 4 * LENGTH_LEN_MAX;
+        FIXED + payload_len + 2 * LENGTH_LEN_MAX * self.headers.len()
     }
 
     /// Appends the record to a batch under construction.
+    ///
+    /// What is small goes through a head on the stack, so that the buffer is
+    /// touched once for it and once for each of key and value.
     ///
     /// # Panics
     ///
@@ -155,17 +156,97 @@ impl<'a> Record<'a> {
             + varint::len(to_u64(self.headers.len()))
             + headers
             + optional_len(self.value);
-        put_varint(buf, to_u64(length));
-        buf.put_u8(0);
-        put_varint(buf, offset_delta);
-        put_varint(buf, time);
-        put_optional(buf, self.key);
-        put_varint(buf, to_u64(self.headers.len()));
-        for (name, value) in &self.headers {
-            put_blob(buf, name.as_bytes());
-            put_blob(buf, value);
+        let mut head = Head::new();
+        head.put(to_u64(length));
+        head.put(0);
+        head.put(offset_delta);
+        head.put(time);
+        head.put(self.key.map_or(0, |key| to_u64(key.len()) + 1));
+        if let Some(key) = self.key {
+            head.write_to(buf);
+            buf.put_slice(key);
         }
-        put_optional(buf, self.value);
+        head.put(to_u64(self.headers.len()));
+        if !self.headers.is_empty() {
+            head.write_to(buf);
+            for (name, value) in &self.headers {
+                put_blob(buf, name.as_bytes());
+                put_blob(buf, value);
+            }
+        }
+        head.put(self.value.map_or(0, |value| to_u64(value.len()) + 1));
+        head.write_to(buf);
+        buf.put_slice(self.value.unwrap_or_default());
+    }
+}
+
+/// Most bytes that the length of a part of a batch takes.
+const LENGTH_LEN_MAX: usize = 4;
+
+const _: () = assert!(varint::len(BATCH_LEN_MAX as u64 + 1) <= LENGTH_LEN_MAX);
+
+/// Varints on their way into a buffer.
+struct Head {
+    bytes: [u8; HEAD_LEN_MAX],
+    len: usize,
+}
+
+/// Room for the seven numbers that may stand in a row.
+const HEAD_LEN_MAX: usize = 7 * varint::VARINT_LEN_MAX;
+
+/// Bytes that are copied at once: a length that the compiler knows makes it one
+/// move instead of a call. Most heads are shorter.
+const HEAD_MOVE: usize = 16;
+
+impl Head {
+    fn new() -> Self {
+        Self {
+            bytes: [0; HEAD_LEN_MAX],
+            len: 0,
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, value: u64) {
+        let [low, ..] = value.to_le_bytes();
+        if value < 0x80
+            && let Some(slot) = self.bytes.get_mut(self.len)
+        {
+            *slot = low;
+            self.len += 1;
+            return;
+        }
+        self.put_long(value);
+    }
+
+    #[inline]
+    fn put_long(&mut self, mut rest: u64) {
+        for slot in self.bytes.iter_mut().skip(self.len) {
+            self.len += 1;
+            let [low, ..] = rest.to_le_bytes();
+            rest >>= 7;
+            if rest == 0 {
+                *slot = low;
+                return;
+            }
+            *slot = low | 0x80;
+        }
+        unreachable!("there is room for seven numbers");
+    }
+
+    /// Appends what was put, and is empty again.
+    #[inline]
+    fn write_to(&mut self, buf: &mut BytesMut) {
+        if self.len <= HEAD_MOVE
+            && let Some(front) = self.bytes.first_chunk::<HEAD_MOVE>()
+        {
+            let end = buf.len() + self.len;
+            buf.put_slice(front);
+            buf.truncate(end);
+        } else {
+            buf.put_slice(self.bytes.get(..self.len).unwrap_or_default());
+        }
+        self.len = 0;
     }
 }
 
@@ -177,14 +258,4 @@ fn optional_len(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| {
         varint::len(to_u64(bytes.len()) + 1) + bytes.len()
     })
-}
-
-fn put_optional(buf: &mut BytesMut, bytes: Option<&[u8]>) {
-    match bytes {
-        None => buf.put_u8(0),
-        Some(bytes) => {
-            put_varint(buf, to_u64(bytes.len()) + 1);
-            buf.put_slice(bytes);
-        }
-    }
 }
