@@ -109,6 +109,31 @@ fn append(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A thousand records a call, without a wait for the disk: to one partition,
+/// and picked by key for several.
+fn append_batch(criterion: &mut Criterion) {
+    const COUNT: u32 = 1000;
+    let mut group = criterion.benchmark_group("append_batch");
+    let value = value(100);
+    let keys: Vec<_> = (0..COUNT).map(u32::to_le_bytes).collect();
+    let keyed = keys.iter().map(|key| Record::new(&value).key(key));
+    let kinds = [
+        ("one", 1, vec![Record::new(&value); keys.len()]),
+        ("by key", 4, keyed.collect()),
+    ];
+    group.throughput(Throughput::Elements(COUNT.into()));
+    for (name, partitions, records) in kinds {
+        let store = store();
+        let topic = TopicOptions::default().partitions(partitions);
+        let topic = store.engine.create_topic("many", topic).unwrap();
+        let how = AppendOptions::default().durability(Durability::Transient);
+        group.bench_function(format!("{name}/100"), |bench| {
+            bench.iter(|| topic.append_batch(&records, &how).unwrap());
+        });
+    }
+    group.finish();
+}
+
 /// A replay of 10,000 records from segments in the page cache, every batch
 /// checked.
 fn scan(criterion: &mut Criterion) {
@@ -145,5 +170,5 @@ fn scan(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, decode, append, scan);
+criterion_group!(benches, encode, decode, append, append_batch, scan);
 criterion_main!(benches);

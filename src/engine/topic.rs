@@ -9,7 +9,8 @@ use crate::format::Record;
 use crate::ids::{Offset, TopicId, to_u64};
 use crate::options::{AppendOptions, TopicOptions};
 use crate::partition::{
-    Accepted, Appended, How, Part, Partition, PartitionInfo, Start, commit_one, commit_together,
+    Accepted, Appended, How, Part, Partition, PartitionInfo, Picked, Start, Terms, commit_one,
+    commit_together,
 };
 
 /// A topic: a named collection of partitions. Cheap to clone; keeps the store
@@ -79,20 +80,17 @@ impl Topic {
     ///
     /// As [`Self::append_batch`].
     pub fn append_with(&self, record: &Record<'_>, options: &AppendOptions) -> Result<Appended> {
-        let topic = self.state.options();
+        let terms = self.state.terms();
         let number = match options.partition {
             Some(number) => number,
-            None => self.state.route(record, topic.partitions),
+            None => self.state.route(record, terms.partitions),
         };
-        let part = Part {
-            partition: self.state.partition(number)?,
-            options: &topic,
-            records: &[record],
-        };
-        if record.key_bytes().is_none() {
+        let partition = self.state.partition(number)?;
+        let part = Part::new(partition, terms, Picked::All(std::slice::from_ref(record)));
+        if terms.partitions > 1 && record.key_bytes().is_none() {
             self.state.count_sticky(to_u64(record.payload_len()));
         }
-        let how = self.how(options, &topic, false)?;
+        let how = self.how(options, terms, false)?;
         let (appended, handle) = commit_one(&part, how)?;
         if let Some(handle) = handle {
             handle.wait(self.engine.shared().env.wal()?)?;
@@ -153,28 +151,25 @@ impl Topic {
         if records.is_empty() {
             return Err(Error::invalid("an append needs at least one record"));
         }
-        let topic = self.state.options();
-        let mut refs: Vec<&Record<'_>> = Vec::with_capacity(records.len());
-        let keyed = records.iter().any(|record| record.key_bytes().is_some());
-        if options.partition.is_some() || topic.partitions == 1 || !keyed {
-            let number = match (options.partition, records.first()) {
-                (Some(number), _) => number,
-                (None, Some(first)) => self.state.route(first, topic.partitions),
-                (None, None) => 0,
-            };
-            refs.extend(records);
-            if !keyed {
-                let bytes: usize = records.iter().map(Record::payload_len).sum();
-                self.state.count_sticky(to_u64(bytes));
-            }
-            let part = Part {
-                partition: self.state.partition(number)?,
-                options: &topic,
-                records: &refs,
-            };
-            return commit_together(&[part], self.how(options, &topic, detached)?);
+        let terms = self.state.terms();
+        // Where there is one partition, nobody has to choose.
+        let several = terms.partitions > 1;
+        let keyed = several && records.iter().any(|record| record.key_bytes().is_some());
+        if keyed && options.partition.is_none() {
+            return self.accept_routed(records, options, terms, detached);
         }
-        self.accept_routed(records, options, &topic, detached)
+        let number = match (options.partition, records.first()) {
+            (Some(number), _) => number,
+            (None, Some(first)) => self.state.route(first, terms.partitions),
+            (None, None) => 0,
+        };
+        if several && !keyed {
+            let bytes: usize = records.iter().map(Record::payload_len).sum();
+            self.state.count_sticky(to_u64(bytes));
+        }
+        let partition = self.state.partition(number)?;
+        let part = Part::new(partition, terms, Picked::All(records));
+        commit_together(&[part], self.how(options, terms, detached)?)
     }
 
     /// Splits records by their keys, keeping their order in each partition.
@@ -182,10 +177,10 @@ impl Topic {
         &self,
         records: &[Record<'_>],
         options: &AppendOptions,
-        topic: &TopicOptions,
+        terms: Terms,
         detached: bool,
     ) -> Result<Accepted> {
-        let route = |record| self.state.route(record, topic.partitions);
+        let route = |record| self.state.route(record, terms.partitions);
         let mut routed: Vec<_> = records
             .iter()
             .map(|record| (route(record), record))
@@ -196,23 +191,21 @@ impl Topic {
         let mut at = 0;
         for run in routed.chunk_by(|a, b| a.0 == b.0) {
             let number = run.first().map_or(0, |(number, _)| *number);
-            parts.push(Part {
-                partition: self.state.partition(number)?,
-                options: topic,
-                records: refs.get(at..at + run.len()).unwrap_or_default(),
-            });
+            let records = refs.get(at..at + run.len()).unwrap_or_default();
+            let partition = self.state.partition(number)?;
+            parts.push(Part::new(partition, terms, Picked::Some(records)));
             at += run.len();
         }
-        commit_together(&parts, self.how(options, topic, detached)?)
+        commit_together(&parts, self.how(options, terms, detached)?)
     }
 
     /// Fills in the defaults, and waits for room.
-    fn how(&self, options: &AppendOptions, topic: &TopicOptions, detached: bool) -> Result<How> {
+    fn how(&self, options: &AppendOptions, terms: Terms, detached: bool) -> Result<How> {
         let shared = self.engine.shared();
         shared.check_open()?;
         let how = How {
-            durability: options.durability.unwrap_or(topic.durability),
-            codec: options.codec.unwrap_or(topic.codec),
+            durability: options.durability.unwrap_or(terms.durability),
+            codec: options.codec.unwrap_or(terms.codec),
             detached,
         };
         how.codec.check()?;
@@ -231,7 +224,7 @@ impl Topic {
 
     fn part(&self, number: u32) -> Result<Arc<Partition>> {
         self.engine.shared().check_open()?;
-        self.state.partition(number)
+        self.state.partition(number).map(Arc::clone)
     }
 
     /// A reader of one partition.

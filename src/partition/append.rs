@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::picked::{Picked, Size};
 use super::tail::TailBatch;
 use super::{Partition, State, record_time};
 use crate::error::{Error, Result};
 use crate::format::batch::BATCH_HEADER_LEN;
 use crate::format::entry::{APPEND_ENTRY_LEN, Entry};
-use crate::format::{BATCH_LEN_MAX, HEADERS_MAX, Record};
+use crate::format::{BATCH_LEN_MAX, Record};
 use crate::ids::{Offset, Timestamp, to_u64, to_usize};
-use crate::options::{Codec, Durability, TopicOptions};
+use crate::options::{Codec, Durability};
 use crate::signal::lock;
 use crate::wal::{Ask, CommitHandle, Observer, Wal};
 
@@ -47,9 +48,36 @@ pub struct Appended {
 /// The records of an append that go to one partition.
 #[derive(Debug)]
 pub(crate) struct Part<'a, 'r> {
-    pub(crate) partition: Arc<Partition>,
-    pub(crate) options: &'a TopicOptions,
-    pub(crate) records: &'a [&'a Record<'r>],
+    partition: &'a Arc<Partition>,
+    terms: Terms,
+    records: Picked<'a, 'r>,
+    size: Size,
+}
+
+impl<'a, 'r> Part<'a, 'r> {
+    pub(crate) fn new(
+        partition: &'a Arc<Partition>,
+        terms: Terms,
+        records: Picked<'a, 'r>,
+    ) -> Self {
+        Self {
+            partition,
+            terms,
+            records,
+            size: records.size(),
+        }
+    }
+}
+
+/// What a topic says of appends: copied for each, so that none holds a lock of
+/// its options.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) partitions: u32,
+    pub(crate) durability: Durability,
+    pub(crate) codec: Codec,
+    pub(crate) record_bytes_max: u32,
+    pub(crate) batch_bytes_max: u32,
 }
 
 /// How an append was asked for, all defaults filled in.
@@ -67,26 +95,6 @@ pub(crate) struct Accepted {
     pub(crate) appended: Vec<Appended>,
     /// To wait on, if it is to be durable.
     pub(crate) handle: Option<CommitHandle>,
-}
-
-/// Refuses a record that is over a limit, before anything is changed.
-pub(crate) fn check_record(record: &Record<'_>, options: &TopicOptions) -> Result<usize> {
-    let len = record.encoded_len_max();
-    let bytes = record.payload_len();
-    let limit = to_usize(u64::from(options.record_bytes_max));
-    if bytes > limit {
-        return Err(Error::invalid(format!(
-            "record of {bytes} bytes (key, value and headers) is over the topic's \
-             `record_bytes_max` of {limit}; split it, or alter the topic"
-        )));
-    }
-    if record.header_count() > HEADERS_MAX {
-        return Err(Error::invalid(format!(
-            "record has {} headers; at most {HEADERS_MAX} are allowed",
-            record.header_count()
-        )));
-    }
-    Ok(len)
 }
 
 /// Appends to one or more partitions: one frame, all or nothing.
@@ -112,9 +120,9 @@ pub(crate) fn commit_one(
     how: How,
 ) -> Result<(Appended, Option<CommitHandle>)> {
     let parts = std::slice::from_ref(part);
-    let len = check_commit(parts)?;
+    check_commit(parts)?;
     if how.durability != Durability::Durable {
-        let appended = part.partition.gather(part, len, how)?;
+        let appended = part.partition.gather(part, how)?;
         return Ok((appended, None));
     }
     let (appended, handle) = commit_sealed(parts, how)?;
@@ -122,15 +130,14 @@ pub(crate) fn commit_one(
     Ok((first.expect("one part has one answer"), handle))
 }
 
-/// Checks the limits of records, batches and the commit; returns an upper
-/// bound of its bytes.
-fn check_commit(parts: &[Part<'_, '_>]) -> Result<usize> {
+/// Checks the limits of records, batches and the commit, before anything is
+/// changed.
+fn check_commit(parts: &[Part<'_, '_>]) -> Result<()> {
     let mut total = 0;
     for part in parts {
-        let mut len = BATCH_HEADER_LEN;
-        for record in part.records {
-            len += check_record(record, part.options)?;
-        }
+        part.records
+            .check(&part.size, part.terms.record_bytes_max)?;
+        let len = BATCH_HEADER_LEN + part.size.encoded_max;
         if len > BATCH_LEN_MAX {
             return Err(Error::invalid(format!(
                 "batch of up to {len} bytes for partition {} is over the limit of \
@@ -150,7 +157,7 @@ fn check_commit(parts: &[Part<'_, '_>]) -> Result<usize> {
              (a quarter of `wal_file_bytes`); split it, or open the store with larger files"
         )));
     }
-    Ok(total)
+    Ok(())
 }
 
 /// A batch of its own for each part, in one frame.
@@ -175,7 +182,7 @@ fn commit_sealed(
         // What gathered before has the lower offsets, and goes first.
         part.partition.seal_open(state, wal);
         let transient = how.durability == Durability::Transient;
-        Partition::build(state, part.records, transient, now);
+        Partition::build(state, part, transient, now);
         batches.push(state.builder.seal(how.codec, part.partition.seed));
     }
     let handle = if how.durability == Durability::Transient {
@@ -188,7 +195,7 @@ fn commit_sealed(
             .collect();
         // A frame that is refused leaves nothing behind: no offset was moved.
         let mut ask = first.partition.ask(how);
-        let others = parts.iter().skip(1).map(|part| Arc::clone(&part.partition));
+        let others = parts.iter().skip(1).map(|part| Arc::clone(part.partition));
         ask.observers
             .extend(others.map(|other| other as Arc<dyn Observer>));
         Some(wal.enqueue(&entries, ask)?)
@@ -200,7 +207,7 @@ fn commit_sealed(
         appended.push(Appended {
             partition: part.partition.id.partition,
             offset: batch.base,
-            count: u32::try_from(part.records.len()).expect("bounded by BATCH_LEN_MAX"),
+            count: part.records.count(),
         });
         state.end = batch.end;
         part.partition.push(state, batch);
@@ -208,7 +215,7 @@ fn commit_sealed(
     drop(states);
     let durable = how.durability == Durability::Durable;
     for part in parts {
-        part.partition.count(part.records);
+        part.partition.count(part);
         if !durable {
             part.partition.news.notify();
         }
@@ -227,15 +234,15 @@ impl Partition {
     }
 
     /// Appends to the batch under construction: no system call, no wait.
-    fn gather(self: &Arc<Self>, part: &Part<'_, '_>, len: usize, how: How) -> Result<Appended> {
-        let records = part.records;
+    fn gather(self: &Arc<Self>, part: &Part<'_, '_>, how: How) -> Result<Appended> {
+        let len = part.size.encoded_max;
         let wal = self.env.wal()?;
         wal.check_open()?;
         let now = record_time(&self.env);
         let transient = how.durability == Durability::Transient;
         // A frame has to hold it.
         let frame_max = to_usize(wal.commit_bytes_max()) - APPEND_ENTRY_LEN;
-        let batch_max = to_usize(u64::from(part.options.batch_bytes_max)).min(frame_max);
+        let batch_max = to_usize(u64::from(part.terms.batch_bytes_max)).min(frame_max);
         let mut state = self.open_state()?;
         let open = &mut *state;
         let fits = open.builder.is_transient() == transient
@@ -246,7 +253,7 @@ impl Partition {
         }
         open.codec = how.codec;
         let offset = open.end;
-        let count = Self::build(open, records, transient, now);
+        let count = Self::build(open, part, transient, now);
         open.end = open.end.saturating_add(u64::from(count));
         if open.builder.len() >= batch_max {
             self.seal_open(open, wal);
@@ -256,7 +263,7 @@ impl Partition {
         if list && self.env.open.push(Arc::clone(self)) {
             wal.work().notify();
         }
-        self.count(records);
+        self.count(part);
         Ok(Appended {
             partition: self.id.partition,
             offset,
@@ -264,18 +271,16 @@ impl Partition {
         })
     }
 
-    /// Encodes `records` into the builder; their first offset is the next one.
-    fn build(state: &mut State, records: &[&Record<'_>], transient: bool, now: Timestamp) -> u32 {
-        if state.builder.is_empty() {
-            let first = records.first().and_then(|record| record.time());
-            state
-                .builder
-                .start(state.end, first.unwrap_or(now), transient);
+    /// Encodes records into the builder; their first offset is the next one.
+    fn build(state: &mut State, part: &Part<'_, '_>, transient: bool, now: Timestamp) -> u32 {
+        let builder = &mut state.builder;
+        if builder.is_empty() {
+            let first = part.records.first().and_then(Record::time);
+            builder.start(state.end, first.unwrap_or(now), transient);
         }
-        for record in records {
-            state.builder.push(record, now);
-        }
-        u32::try_from(records.len()).expect("bounded by BATCH_LEN_MAX")
+        builder.reserve(part.size.encoded_max);
+        part.records.each(|record| builder.push(record, now));
+        part.records.count()
     }
 
     /// Finishes the batch under construction and queues it for the log.
@@ -352,14 +357,13 @@ impl Partition {
         }
     }
 
-    fn count(&self, records: &[&Record<'_>]) {
+    fn count(&self, part: &Part<'_, '_>) {
         let counters = &self.env.counters;
-        let bytes: usize = records.iter().map(|record| record.payload_len()).sum();
         counters
             .records_appended
-            .fetch_add(to_u64(records.len()), Ordering::Relaxed);
+            .fetch_add(u64::from(part.records.count()), Ordering::Relaxed);
         counters
             .bytes_appended
-            .fetch_add(to_u64(bytes), Ordering::Relaxed);
+            .fetch_add(to_u64(part.size.payload), Ordering::Relaxed);
     }
 }

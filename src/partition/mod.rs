@@ -30,17 +30,19 @@ mod cache;
 mod env;
 mod fetch;
 mod flush;
+mod picked;
 mod recover;
 mod start;
 mod tail;
 mod trim;
 
 pub use append::Appended;
-pub(crate) use append::{Accepted, How, Part, commit_one, commit_together};
+pub(crate) use append::{Accepted, How, Part, Terms, commit_one, commit_together};
 pub(crate) use cache::Readers;
 pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist, Writers};
 pub use fetch::{Fetch, Fetched, StoredRecord};
 pub(crate) use flush::FlushUpTo;
+pub(crate) use picked::Picked;
 pub use start::Start;
 
 use tail::Tail;

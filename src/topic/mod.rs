@@ -4,20 +4,26 @@
 //! pointer until it is first used.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::PartitionState;
 use crate::format::topic::TopicMeta;
 use crate::format::{Record, TOPIC_NAME_LEN_MAX};
-use crate::ids::{PartitionId, TopicId, to_usize};
+use crate::ids::{PartitionId, TopicId};
 use crate::options::TopicOptions;
-use crate::partition::{Partition, PartitionEnv, SharedOptions};
+use crate::partition::{Partition, PartitionEnv, SharedOptions, Terms};
+use crate::signal::lock;
 
 mod catalog;
 mod routing;
+mod slots;
+mod terms;
 
 pub(crate) use catalog::Catalog;
+
+use slots::Slots;
+use terms::SharedTerms;
 
 /// Bytes after which records without a key go to the next partition: large
 /// enough for a batch, small enough to spread (Kafka's `batch.size`).
@@ -29,9 +35,13 @@ pub(crate) struct TopicState {
     pub(crate) id: TopicId,
     pub(crate) name: String,
     options: SharedOptions,
-    partitions: RwLock<Vec<OnceLock<Arc<Partition>>>>,
+    /// What appends ask of `options`.
+    terms: SharedTerms,
+    partitions: Slots,
+    /// Held while a partition is made.
+    making: Mutex<()>,
     env: Arc<PartitionEnv>,
-    /// Set with `partitions` locked for writing; then none is made any more.
+    /// Set with `making` held; then no partition is made any more.
     deleted: AtomicBool,
     sticky: AtomicU32,
     sticky_bytes: AtomicU64,
@@ -70,12 +80,13 @@ pub struct TopicInfo {
 
 impl TopicState {
     pub(crate) fn new(meta: TopicMeta, env: Arc<PartitionEnv>) -> Arc<Self> {
-        let count = to_usize(u64::from(meta.options.partitions));
         Arc::new(Self {
             id: meta.id,
             name: meta.name,
+            terms: SharedTerms::new(&meta.options),
             options: Arc::new(RwLock::new(Arc::new(meta.options))),
-            partitions: RwLock::new((0..count).map(|_| OnceLock::new()).collect()),
+            partitions: Slots::default(),
+            making: Mutex::default(),
             env,
             deleted: AtomicBool::new(false),
             sticky: AtomicU32::new(0),
@@ -105,33 +116,51 @@ impl TopicState {
         }
     }
 
+    /// What the topic says of appends.
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms.get()
+    }
+
     /// The partition with this number.
     ///
     /// # Errors
     ///
     /// `NotFound` with the range; `Closed` if the topic was deleted.
-    pub(crate) fn partition(&self, number: u32) -> Result<Arc<Partition>> {
-        let partitions = self
-            .partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+    #[inline]
+    pub(crate) fn partition(&self, number: u32) -> Result<&Arc<Partition>> {
+        if !self.deleted.load(Ordering::Acquire)
+            && number < self.terms.get().partitions
+            && let Some(partition) = self.partitions.get(number)
+        {
+            return Ok(partition);
+        }
+        self.make_partition(number)
+    }
+
+    fn make_partition(&self, number: u32) -> Result<&Arc<Partition>> {
+        let _making = lock(&self.making);
         if self.deleted.load(Ordering::Relaxed) {
             return Err(Error::new(
                 ErrorKind::Closed,
                 format!("topic {:?} was deleted", self.name),
             ));
         }
-        let slot = partitions.get(to_usize(u64::from(number))).ok_or_else(|| {
+        let slot = self.slot(number).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
                 format!(
                     "topic {:?} has no partition {number}; it has 0 to {}",
                     self.name,
-                    partitions.len().saturating_sub(1)
+                    self.terms.get().partitions.saturating_sub(1)
                 ),
             )
         })?;
-        Ok(Arc::clone(slot.get_or_init(|| self.make(number, None))))
+        Ok(slot.get_or_init(|| self.make(number, None)))
+    }
+
+    fn slot(&self, number: u32) -> Option<&std::sync::OnceLock<Arc<Partition>>> {
+        let exists = number < self.terms.get().partitions;
+        self.partitions.slot(number).filter(|_| exists)
     }
 
     fn make(&self, number: u32, saved: Option<PartitionState>) -> Arc<Partition> {
@@ -145,12 +174,9 @@ impl TopicState {
     /// Puts a partition in the state that a snapshot has.
     pub(crate) fn restore(&self, saved: PartitionState) -> Result<()> {
         let number = saved.id.partition;
-        let partitions = self
-            .partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let slot = partitions.get(to_usize(u64::from(number)));
-        let made = slot.map(|slot| slot.set(self.make(number, Some(saved))));
+        let made = self
+            .slot(number)
+            .map(|slot| slot.set(self.make(number, Some(saved))));
         if made.is_some_and(|made| made.is_ok()) {
             return Ok(());
         }
@@ -163,24 +189,14 @@ impl TopicState {
 
     /// Partitions that were used.
     pub(crate) fn used(&self) -> Vec<Arc<Partition>> {
-        let partitions = self
-            .partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        partitions
-            .iter()
-            .filter_map(|slot| slot.get().cloned())
-            .collect()
+        self.partitions.used().map(Arc::clone).collect()
     }
 
     /// Makes every further use an error and wakes all who wait.
     pub(crate) fn delete(&self) {
         {
-            let _all = self
-                .partitions
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            self.deleted.store(true, Ordering::Relaxed);
+            let _making = lock(&self.making);
+            self.deleted.store(true, Ordering::Release);
         }
         for partition in self.used() {
             partition.delete();
@@ -189,14 +205,7 @@ impl TopicState {
 
     /// Takes new options, which were checked.
     pub(crate) fn alter(&self, options: TopicOptions) {
-        let count = to_usize(u64::from(options.partitions));
-        let mut partitions = self
-            .partitions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let count = count.max(partitions.len());
-        partitions.resize_with(count, OnceLock::new);
-        drop(partitions);
+        self.terms.set(&options);
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }
 

@@ -1,7 +1,12 @@
 //! Tests of batches and of the records in them.
 
+use super::header::{AT_COUNT, AT_RAW, AT_SPAN};
 use super::*;
+use crate::format::BATCH_LEN_MAX;
+use crate::format::cursor::{patch_u32, patch_u64};
+use crate::format::record::Record;
 use crate::format::record::RecordView;
+use crate::ids::to_u64;
 use crate::ids::{PartitionId, StoreId, TopicId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -283,10 +288,9 @@ fn sealed_batches_outlive_the_builder_and_its_chunk() {
         builder.start(Offset::new(n), Timestamp::MIN, false);
         let value = n.to_le_bytes().repeat(40);
         let record = Record::new(&value);
-        let (growth, before) = (
-            builder.growth(record.encoded_len_max()),
-            builder.chunk_bytes,
-        );
+        let needed = record.encoded_len_max(record.payload_len());
+        let (growth, before) = (builder.growth(needed), builder.chunk_bytes);
+        builder.reserve(needed);
         builder.push(&record, Timestamp::MIN);
         assert_eq!(growth > 0, builder.chunk_bytes != before || n == 0, "{n}");
         sealed.push(builder.seal(Codec::None, seed()));
