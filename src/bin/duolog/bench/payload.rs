@@ -4,10 +4,11 @@ use duolog::Record;
 
 /// Bytes that values are cut from. Larger than a cache of the second level, so
 /// that values come from where a broker's would.
-const POOL_LEN: usize = 8 << 20;
+pub(super) const POOL_LEN: usize = 8 << 20;
 
-/// Records that are made beforehand, at least.
+/// Records that are made beforehand, at least and at most, but for one batch.
 const RECORDS_MIN: usize = 1024;
+const RECORDS_MAX: usize = 16_384;
 
 /// Words of a text that compresses about as well as logs do.
 const WORDS: &[&str] = &[
@@ -38,11 +39,13 @@ impl Payload {
         Self { pool, size }
     }
 
-    /// Batches of `batch` records, in which no two values are the same.
+    /// Batches of `batch` records, in which no two values are the same. Values
+    /// lie one behind the other, as they came in.
     pub(super) fn batches(&self, batch: usize) -> Vec<Vec<Record<'_>>> {
-        let records = RECORDS_MIN.max(batch);
+        let fit = self.pool.len() / self.size.max(1);
+        let records = fit.clamp(RECORDS_MIN, RECORDS_MAX).max(batch);
         let room = self.pool.len() - self.size;
-        let step = (room / records).max(1);
+        let step = self.size.min(room / records).max(1);
         let value = |n: usize| {
             let from = n * step % (room + 1);
             self.pool.get(from..from + self.size).unwrap_or_default()

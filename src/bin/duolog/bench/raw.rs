@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::meter::{histogram, record};
+use super::payload::POOL_LEN;
 use super::probe::BLOCK_LEN;
 use super::{float, ratio};
 use crate::failure::Failure;
@@ -28,7 +29,10 @@ const READ_LEN: usize = 1 << 20;
 pub(super) struct RawAppend {
     file: File,
     path: PathBuf,
-    batch: Vec<u8>,
+    /// Batches, one after the other: more than a cache of the second level
+    /// holds, so that no batch is read from there, as with a broker's.
+    source: Vec<u8>,
+    batch_len: usize,
     sync: bool,
     position: u64,
     len: u64,
@@ -42,13 +46,16 @@ impl RawAppend {
     pub(super) fn prepare(path: &Path, mut batch: Vec<u8>, sync: bool) -> Result<Self, Failure> {
         let unit = if sync { BLOCK_LEN } else { 1 };
         batch.resize(batch.len().next_multiple_of(unit).max(unit), 0);
+        let copies = POOL_LEN.div_ceil(batch.len());
+        let source = batch.repeat(copies);
         let batch_len = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let len = FILE_LEN.max(batch_len) / batch_len * batch_len;
         let file = prewritten(path, len).map_err(|error| fail(path, error))?;
         Ok(Self {
             file,
             path: path.to_owned(),
-            batch,
+            source,
+            batch_len: batch.len(),
             sync,
             position: 0,
             len,
@@ -81,11 +88,15 @@ impl RawAppend {
     }
 
     fn step(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.batch, self.position)?;
+        let batch_len = u64::try_from(self.batch_len).unwrap_or(u64::MAX);
+        let mut batches = self.source.chunks_exact(self.batch_len);
+        let count = self.source.len() / self.batch_len;
+        let nth = usize::try_from(self.batches).unwrap_or(0) % count;
+        let batch = batches.nth(nth).unwrap_or_default();
+        self.file.write_all_at(batch, self.position)?;
         if self.sync {
             self.file.sync_data()?;
         }
-        let batch_len = u64::try_from(self.batch.len()).unwrap_or(u64::MAX);
         self.position = (self.position + batch_len) % self.len;
         self.batches += 1;
         Ok(())
