@@ -29,7 +29,7 @@ pub(crate) enum FlushUpTo {
 }
 
 /// Bytes that are written at once.
-const WRITE_BYTES: u64 = 512 << 10;
+const WRITE_BYTES: u64 = 256 << 10;
 
 impl Partition {
     /// Writes the tail to segments, as far as `up_to` says, and forgets it.

@@ -22,7 +22,7 @@ use crate::ids::{Lsn, Offset, Position, Timestamp, to_u64, to_usize};
 use crate::io::{File, OpenMode};
 
 /// Bytes after which what was gathered is written.
-const WRITE_LEN: usize = 512 << 10;
+const WRITE_LEN: usize = 256 << 10;
 
 /// The active segment.
 #[derive(Debug)]
