@@ -21,7 +21,7 @@ use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writer
 use crate::retention::TimeGuard;
 use crate::topic::Catalog;
 use crate::wal::recover::{From, Recovered, Replay, recover};
-use crate::wal::{FilesEnv, WalOptions};
+use crate::wal::{FilesEnv, Wal, WalOptions};
 
 /// Largest snapshot file that is read.
 const SNAPSHOT_FILE_LEN_MAX: u64 = 2 << 30;
@@ -195,10 +195,7 @@ fn assemble(
     if !options.read_only {
         upper.sync(path)?;
         let queue = write_queue(file_system, &options);
-        back_end.note = queue.as_ref().err().cloned();
-        let wal_options = wal_options(&options);
-        let wal = recovered.start(files, wal_options, Arc::clone(&clock), queue.ok())?;
-        back_end.settle(&wal);
+        let wal = start_log(recovered, files, &options, queue, &mut back_end)?;
         let set = env.wal.set(Arc::new(wal));
         debug_assert!(set.is_ok(), "set once");
     }
@@ -294,11 +291,25 @@ fn wal_options(options: &Options) -> WalOptions {
     }
 }
 
-/// A queue for writes of the log, or why there is none.
-fn write_queue(
-    file_system: &dyn FileSystem,
+/// Starts to write the log, and notes what writes it.
+fn start_log(
+    recovered: Recovered,
+    files: FilesEnv,
     options: &Options,
-) -> std::result::Result<Box<dyn WriteQueue>, String> {
+    queue: Queue,
+    back_end: &mut BackEnd,
+) -> Result<Wal> {
+    back_end.note = queue.as_ref().err().cloned();
+    let clock = Arc::clone(&options.clock);
+    let wal = recovered.start(files, wal_options(options), clock, queue.ok())?;
+    back_end.settle(&wal);
+    Ok(wal)
+}
+
+/// A queue for writes, or why there is none.
+type Queue = std::result::Result<Box<dyn WriteQueue>, String>;
+
+fn write_queue(file_system: &dyn FileSystem, options: &Options) -> Queue {
     if options.write_mode == WriteMode::Cached {
         return Err("`write_mode` is `Cached`".to_owned());
     }

@@ -229,6 +229,8 @@ impl Wal {
     /// A flight has ended: acknowledges it, and those behind it that had ended
     /// before, once all before it are.
     fn land(&self, start: Lsn, result: Result<()>, blocks: Blocks) {
+        // Asked before anything is changed: it is the embedder's, and may panic.
+        let now = self.clock.monotonic();
         let mut inner = lock(&self.inner);
         inner.keep_memory(blocks, &self.options);
         let flight = inner
@@ -245,7 +247,7 @@ impl Wal {
             self.drain();
             return;
         }
-        let landed = inner.acknowledge(|| self.clock.monotonic());
+        let landed = inner.acknowledge(now);
         if let Some(durable) = landed.durable {
             self.durable.fetch_max(durable.get(), Ordering::AcqRel);
         }

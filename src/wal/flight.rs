@@ -166,7 +166,7 @@ impl Inner {
     }
 
     /// Takes flights off the front that have landed, and notes what they say.
-    pub(super) fn acknowledge(&mut self, now: impl Fn() -> Duration) -> Landed {
+    pub(super) fn acknowledge(&mut self, now: Duration) -> Landed {
         let mut landed = Landed::default();
         while self.flights.front().is_some_and(|flight| flight.landed) {
             let Some(flight) = self.flights.pop_front() else {
@@ -180,7 +180,7 @@ impl Inner {
                 // What came before this file is durable: that it began says so.
                 landed.durable = landed.durable.max(Some(flight.file.base));
                 self.unsynced = true;
-                self.unsynced_since = now();
+                self.unsynced_since = now;
             }
             landed.flights.push(flight);
         }

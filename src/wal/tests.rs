@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::files::name;
@@ -12,7 +12,7 @@ use super::{Ask, FilesEnv, Observer, Wal, WalOptions};
 use crate::clock::{Clock, ManualClock};
 use crate::error::{ErrorKind, Result};
 use crate::format::entry::Entry;
-use crate::ids::{Lsn, Offset, PartitionId, StoreId, TopicId};
+use crate::ids::{Lsn, Offset, PartitionId, StoreId, Timestamp, TopicId};
 use crate::io::FileSystem;
 use crate::io::sim::{Crash, FaultRule, OpKind, SimFs};
 use crate::options::SyncPolicy;
@@ -122,6 +122,8 @@ macro_rules! on_each_back_end {
 
 on_each_back_end! {
     a_lone_caller_writes_and_syncs_once_a_commit,
+    a_clock_that_panics_leaves_nobody_waiting,
+    a_waker_that_panics_harms_nobody_else,
     commits_that_wait_together_share_one_sync_and_come_back_in_order,
     sixteen_threads_lose_no_wake_up_and_keep_their_order,
     a_wait_that_times_out_can_be_taken_up_again,
@@ -150,6 +152,64 @@ fn a_lone_caller_writes_and_syncs_once_a_commit(queue: bool) {
     let after = bench.sim.counts();
     assert_eq!(after.of(OpKind::Write) - before.of(OpKind::Write), 5);
     assert_eq!(after.syncs() - before.syncs(), 5);
+}
+
+/// A clock of an embedder, with a defect.
+#[derive(Debug)]
+struct Fragile {
+    broken: AtomicBool,
+}
+
+impl Clock for Fragile {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        assert!(!self.broken.load(Ordering::SeqCst), "a clock that broke");
+        Duration::ZERO
+    }
+}
+
+/// Symptom: after a panic of an embedder's clock inside a write of the log, every
+/// later append waited for ever. Cause: the panicking thread kept the lead. Fix: a
+/// leader that panics poisons the log.
+fn a_clock_that_panics_leaves_nobody_waiting(queue: bool) {
+    let bench = Bench::new(queue);
+    let mut seen = Seen::default();
+    let recovered = recover(&env(&bench.sim), START, true, &mut seen).unwrap();
+    let clock = Arc::new(Fragile {
+        broken: AtomicBool::new(false),
+    });
+    let (used, queue) = (Arc::<Fragile>::clone(&clock), bench.sim.write_queue(4).ok());
+    let options = options(SyncPolicy::Interval(Duration::from_secs(1)));
+    let wal = recovered
+        .start(env(&bench.sim), options, used, queue)
+        .unwrap();
+    let waiting = wal.enqueue(&[trim(1)], Ask::default()).unwrap();
+    clock.broken.store(true, Ordering::SeqCst);
+    let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wal.commit_step()));
+    assert!(step.is_err(), "the clock broke");
+    let told = waiting.wait(&wal).map_err(|error| error.kind());
+    assert_eq!(told, Err(ErrorKind::Poisoned));
+    let refused = commit(&wal, 2).map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::Poisoned));
+}
+
+fn a_waker_that_panics_harms_nobody_else(queue: bool) {
+    struct Broken;
+    impl std::task::Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that broke");
+        }
+    }
+    let bench = Bench::new(queue);
+    let (wal, _) = bench.open(SyncPolicy::Never);
+    let handle = wal.enqueue(&[trim(1)], durable()).unwrap();
+    let waker = std::task::Waker::from(Arc::new(Broken));
+    assert!(handle.poll(&wal, &waker).is_none());
+    commit(&wal, 2).unwrap();
+    assert!(matches!(handle.poll(&wal, &waker), Some(Ok(()))));
 }
 
 fn commits_that_wait_together_share_one_sync_and_come_back_in_order(queue: bool) {

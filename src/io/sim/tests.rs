@@ -57,6 +57,8 @@ fn the_simulation_conforms() {
     conformance::check(&SimFs::new(1), Path::new("/missing/store"));
     let mapped = SimFs::new(2).with_maps(true).with_unit_len(512);
     conformance::check(&mapped, Path::new("store"));
+    let queued = SimFs::new(2).with_queue(true);
+    conformance::check(&queued, Path::new("store"));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::{Advice, BLOCK_LEN, Directory, EntryKind, File, FileSystem, OpenMode};
 use crate::ids::to_u64;
 
+mod blocks;
+
 /// Slices of the vectored write: more than `IOV_MAX`.
 const SLICES: usize = 1100;
 
@@ -28,6 +30,8 @@ pub fn check(fs: &dyn FileSystem, root: &Path) {
     check_vectored(&*dir);
     check_lengths(&*dir);
     check_allocate(&*dir);
+    blocks::check_blocks(&*dir);
+    blocks::check_queue(fs, &*dir);
     check_map(&*dir);
     check_rename(&*dir);
     check_remove(&*dir);
