@@ -161,3 +161,144 @@ impl Out {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::io::sim::{Crash, FaultRule, OpKind, SimFs};
+    use crate::io::{Directory, FileSystem, OpenMode, OsFileSystem};
+
+    /// A log that is written through [`Out`], and what it must hold.
+    struct Log {
+        dir: Arc<dyn Directory>,
+        file: Arc<dyn File>,
+        out: Out,
+        scratch: Scratch,
+        expected: Vec<u8>,
+    }
+
+    impl Log {
+        fn new(fs: &dyn FileSystem, root: &Path) -> Self {
+            let dir = fs.open_root(root, true).unwrap();
+            let file = dir.open("log", OpenMode::CreateNew).unwrap();
+            file.write_all_at(&[7; 64], 0).unwrap();
+            dir.sync().unwrap();
+            Self {
+                out: Out::new(Arc::clone(&file), true, 64),
+                dir,
+                file,
+                scratch: Scratch::default(),
+                expected: vec![7; 64],
+            }
+        }
+
+        fn write(&mut self, len: usize, byte: u8) -> io::Result<()> {
+            let (one, two) = (vec![byte; len / 3], vec![byte ^ 0xff; len - len / 3]);
+            let at = to_u64(self.expected.len());
+            let dir = &self.dir;
+            let reopen = || dir.open("log", OpenMode::Write);
+            self.out.write(&[&one, &two], at, &self.scratch, reopen)?;
+            self.expected.extend([one, two].concat());
+            Ok(())
+        }
+
+        fn sync(&mut self) {
+            self.out.settle(to_u64(self.expected.len())).unwrap();
+            self.file.sync_data().unwrap();
+            let file = self.dir.open("log", OpenMode::Read).unwrap();
+            let mut found = vec![0; self.expected.len()];
+            file.read_exact_at(&mut found, 0).unwrap();
+            assert!(found == self.expected, "{} bytes", found.len());
+        }
+    }
+
+    fn sizes() -> impl Strategy<Value = Vec<(usize, bool)>> {
+        let len = prop_oneof![0..300_usize, 3900..4300_usize, DIRECT_LEN..3 * DIRECT_LEN];
+        proptest::collection::vec((len, any::<bool>()), 1..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn what_was_written_is_read_whichever_way_it_went(sizes in sizes(), queue: bool) {
+            let temp = tempfile::tempdir().unwrap();
+            let sim = SimFs::new(1).with_queue(queue);
+            let mut logs = [
+                Log::new(&sim, Path::new("/s")),
+                Log::new(&OsFileSystem::new(), &temp.path().join("s")),
+            ];
+            for log in &mut logs {
+                for (n, (len, sync)) in sizes.iter().enumerate() {
+                    log.write(*len, u8::try_from(n).unwrap()).unwrap();
+                    if *sync {
+                        log.sync();
+                    }
+                }
+                log.sync();
+            }
+            let after = sim.crash(Crash::NothingUnsynced).read_file("/s/log");
+            prop_assert!(after.starts_with(&logs[0].expected));
+        }
+    }
+
+    #[test]
+    fn a_power_cut_at_every_step_leaves_what_was_synced() {
+        let run = |sim: &SimFs| -> Vec<u8> {
+            let mut log = Log::new(sim, Path::new("/s"));
+            let mut synced = Vec::new();
+            for (n, len) in [100, DIRECT_LEN + 5, 3, DIRECT_LEN, 5000, 2 * DIRECT_LEN]
+                .iter()
+                .enumerate()
+            {
+                if log.write(*len, u8::try_from(n).unwrap()).is_err() {
+                    break;
+                }
+                let end = to_u64(log.expected.len());
+                if log
+                    .out
+                    .settle(end)
+                    .and_then(|()| log.file.sync_data())
+                    .is_err()
+                {
+                    break;
+                }
+                synced.clone_from(&log.expected);
+            }
+            synced
+        };
+        let whole = SimFs::new(1).with_queue(true);
+        drop(Log::new(&whole, Path::new("/s")));
+        let begun = whole.steps();
+        let whole = SimFs::new(1).with_queue(true);
+        run(&whole);
+        for step in begun + 1..=whole.steps() {
+            let sim = SimFs::new(1).with_queue(true);
+            sim.cut_power_at(step);
+            let synced = run(&sim);
+            for (choice, image) in sim.crash_images(4, 12, step) {
+                let found = image.read_file("/s/log");
+                assert!(found.starts_with(&synced), "step {step}, {choice:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_that_failed_can_be_made_again() {
+        for nth in 1..=6 {
+            let sim = SimFs::new(1).with_queue(true);
+            let mut log = Log::new(&sim, Path::new("/s"));
+            log.write(DIRECT_LEN + 77, 1).unwrap();
+            sim.fail(FaultRule::new(OpKind::Write, FaultRule::EIO).nth(nth));
+            for len in [DIRECT_LEN + 9, 30, 2 * DIRECT_LEN] {
+                while log.write(len, 2).is_err() {}
+            }
+            sim.clear_faults();
+            log.sync();
+        }
+    }
+}
