@@ -271,7 +271,7 @@ fn the_doctor_measures_and_recommends() {
         &["sync_grow_us", "sync_overwrite_us"],
     );
     let advice = &report["advice"];
-    for field in ["linger_us", "group_bytes_max", "depth"] {
+    for field in ["linger_us", "group_bytes_max", "in_flight_max"] {
         assert!(advice[field].as_u64().unwrap() > 0, "{field}: {advice}");
     }
     assert_eq!(

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::compare::{self, REPORT_FORMAT};
 use super::environment::Environment;
 use super::figures::{Figures, Work, call_len};
-use super::load::Load;
+use super::load::{Load, LogChoice};
 use super::payload::Payload;
 use super::raw::RawAppend;
 use super::scratch::Scratch;
@@ -63,6 +63,15 @@ pub(super) struct Args {
     /// How long buffered records wait to be written [default: the engine's].
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration_ms)]
     linger: Option<Duration>,
+    /// Groups of the log that may be under way at once [default: the engine's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    in_flight: Option<u32>,
+    /// Size at which a group of the log is full [default: the engine's].
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size_u32)]
+    group_bytes: Option<u32>,
+    /// Write the log through the page cache, one group at a time.
+    #[arg(long)]
+    cached: bool,
     /// Compress with lz4; the values are then words and not noise.
     #[arg(long)]
     compress: bool,
@@ -148,6 +157,11 @@ impl Args {
             compress: self.compress,
             nowait: self.nowait,
             linger: self.linger,
+            log: LogChoice {
+                in_flight: self.in_flight,
+                group_bytes: self.group_bytes,
+                cached: self.cached,
+            },
             rate: self.rate,
             warmup: self.warmup,
             seconds: self.seconds,

@@ -70,7 +70,7 @@ struct Report {
 struct Advice {
     linger_us: u64,
     group_bytes_max: u64,
-    depth: u32,
+    in_flight_max: u32,
     /// Remarks on what is unusual.
     remarks: Vec<String>,
 }
@@ -170,7 +170,7 @@ impl Advice {
         Self {
             linger_us: linger_us(sync),
             group_bytes_max: group.unwrap_or(1 << 20),
-            depth: depth.map_or(1, |depth| u32::try_from(depth).unwrap_or(1)),
+            in_flight_max: depth.map_or(1, |depth| u32::try_from(depth).unwrap_or(1)),
             remarks,
         }
     }
@@ -226,13 +226,7 @@ impl Report {
                 "  group_bytes_max",
                 units::size(self.advice.group_bytes_max),
             ),
-            (
-                "  depth",
-                format!(
-                    "{} at a time, where a back end can have more than one",
-                    self.advice.depth
-                ),
-            ),
+            ("  in_flight_max", self.advice.in_flight_max.to_string()),
         ]));
         for remark in &self.advice.remarks {
             text.push_str("\nNote: ");
@@ -313,7 +307,7 @@ mod tests {
     fn without_direct_writes_there_is_one_group_at_a_time() {
         let probes = [figures(Way::Overwrite, BLOCK_LEN, 1, 200_000.0)];
         let advice = Advice::of(&probes, "tmpfs");
-        assert_eq!(advice.depth, 1);
+        assert_eq!(advice.in_flight_max, 1);
         assert!(advice.remarks[0].contains("tmpfs refuses"), "{advice:?}");
         assert!(advice.remarks[1].contains("power cut"), "{advice:?}");
     }

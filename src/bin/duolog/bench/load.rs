@@ -7,7 +7,9 @@ use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use duolog::{Codec, Durability, Engine, Options, Retention, Stats, Topic, TopicOptions};
+use duolog::{
+    Codec, Durability, Engine, Options, Retention, Stats, Topic, TopicOptions, WriteMode,
+};
 use hdrhistogram::Histogram;
 
 use super::calls;
@@ -38,12 +40,22 @@ pub(super) struct Load {
     pub(super) nowait: Option<u32>,
     /// None for the engine's own default.
     pub(super) linger: Option<Duration>,
+    pub(super) log: LogChoice,
     /// Messages a second of all threads together; None for as many as go.
     pub(super) rate: Option<f64>,
     pub(super) warmup: Duration,
     pub(super) seconds: Duration,
     /// Read everything back afterwards.
     pub(super) verify: bool,
+}
+
+/// How the log is written; None for the engine's own defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LogChoice {
+    pub(super) in_flight: Option<u32>,
+    pub(super) group_bytes: Option<u32>,
+    /// Through the page cache.
+    pub(super) cached: bool,
 }
 
 /// What all threads measured together.
@@ -184,11 +196,20 @@ impl Load {
     }
 
     fn options(&self) -> Options {
-        let options = Options::default();
-        match self.linger {
-            Some(linger) => options.linger(linger),
-            None => options,
+        let mut options = Options::default();
+        if let Some(linger) = self.linger {
+            options = options.linger(linger);
         }
+        if let Some(groups) = self.log.in_flight {
+            options = options.in_flight_max(groups);
+        }
+        if let Some(bytes) = self.log.group_bytes {
+            options = options.group_bytes_max(bytes);
+        }
+        if self.log.cached {
+            options = options.write_mode(WriteMode::Cached);
+        }
+        options
     }
 
     /// How long buffered records wait to be written.

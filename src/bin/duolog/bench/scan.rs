@@ -30,9 +30,9 @@ const FETCH_BYTES: u32 = 1 << 20;
 
 /// Fill a topic and read all of it, every batch checked.
 ///
-/// The segments have just been written, so they are in the page cache if there
-/// is room for them. Beside it runs a plain read of the same files in pieces of
-/// 1 MiB, before and after.
+/// Segments are written past the page cache. They are read once, so that they are
+/// in it if there is room for them, and then it is measured. Beside it runs a plain
+/// read of the same files in pieces of 1 MiB, before and after.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -124,6 +124,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let mut files = Vec::new();
     segments_in(&store, &mut files)
         .map_err(|error| Failure::io(format!("list {}", store.display()), error))?;
+    RawScan::default().run(&files)?;
     let mut raw = RawScan::default();
     raw.run(&files)?;
     let scanned = scan(args, &topic)?;

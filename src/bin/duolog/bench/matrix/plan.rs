@@ -8,7 +8,7 @@ use std::time::Duration;
 use duolog::{Codec, Durability};
 
 use super::Args;
-use crate::bench::load::Load;
+use crate::bench::load::{Load, LogChoice};
 use crate::topic::durability;
 use crate::units;
 
@@ -176,6 +176,7 @@ fn load(args: &Args, level: Durability, batch: u32, threads: u32, aside: Aside) 
         compress: aside.1 == Codec::Lz4,
         nowait: None,
         linger: Some(aside.2),
+        log: LogChoice::default(),
         rate: None,
         warmup: args.warmup(),
         seconds: args.seconds(),
