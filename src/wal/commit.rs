@@ -311,6 +311,8 @@ impl Wal {
         inner.leading = true;
         drop(inner);
         self.room.notify_all();
+        // A sync that waits for the leader to finish: it never does now.
+        self.departed.notify_all();
         let answer = error.clone().because(
             ErrorKind::Poisoned,
             "the commit may or may not survive: writing the log failed; close and reopen the store",
@@ -392,8 +394,10 @@ impl Wal {
     pub(crate) fn sync(&self) -> Result<()> {
         let target = lock(&self.inner).building.padded_end();
         while self.durable() < target {
-            self.check_poison()?;
             let mut inner = lock(&self.inner);
+            // Under the lock, or the last news of all may have been before the
+            // wait below.
+            self.check_poison()?;
             let state = if !inner.building.is_empty() {
                 inner.building.sync = true;
                 Arc::clone(&inner.building.state)
