@@ -38,6 +38,9 @@ pub(crate) mod listing;
 pub(crate) mod recover;
 mod restart;
 pub(crate) mod scan;
+#[cfg(duolog_shuttle)]
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod tests;
 
