@@ -100,6 +100,7 @@ mod partition;
 mod retention;
 mod segment;
 mod signal;
+mod sync;
 mod topic;
 mod wal;
 

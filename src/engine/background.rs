@@ -5,7 +5,7 @@
 //! the same steps through [`Engine::run_pending`](crate::Engine::run_pending).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Background, SyncPolicy};
 use crate::partition::{PartitionEnv, Relief};
 use crate::signal::{Signal, lock};
+use crate::sync::Mutex;
 
 /// Longest sleep of a thread that has nothing to do.
 const IDLE: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::partition::PartitionEnv;
 use crate::retention::TimeGuard;
 use crate::signal::lock;
+use crate::sync::Mutex;
 use crate::topic::Catalog;
 use crate::wal::Wal;
 

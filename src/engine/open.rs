@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use super::background::{Helper, Threads};
 use super::upper::Upper;
@@ -19,6 +19,7 @@ use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem, WriteQ
 use crate::options::{Background, Options, WriteMode};
 use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writers};
 use crate::retention::TimeGuard;
+use crate::sync::Mutex;
 use crate::topic::Catalog;
 use crate::wal::recover::{From, Recovered, Replay, recover};
 use crate::wal::{FilesEnv, Wal, WalOptions};

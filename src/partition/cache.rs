@@ -1,12 +1,13 @@
 //! Open segments, at most so many: descriptors and maps have a bound.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
 use crate::segment::SegmentReader;
 use crate::signal::lock;
+use crate::sync::Mutex;
 
 /// Open segments; the least recently used one is closed for a new one.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use super::Partition;
 use super::cache::Readers;
@@ -13,6 +13,7 @@ use crate::io::Directory;
 use crate::options::{OnLimit, ReadMode};
 use crate::segment::{Scratch, SegmentEnv};
 use crate::signal::{Signal, lock};
+use crate::sync::Mutex;
 use crate::wal::Wal;
 
 /// What all partitions of an engine share.

@@ -13,7 +13,7 @@
 //! always a prefix of what has to be.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::BatchBuilder;
@@ -23,6 +23,7 @@ use crate::ids::{Lsn, Offset, PartitionId, Timestamp};
 use crate::options::{Codec, TopicOptions};
 use crate::segment::{ActiveIndex, SegmentEnv, SegmentWriter};
 use crate::signal::{Signal, lock};
+use crate::sync::{Mutex, MutexGuard};
 use crate::wal::Observer;
 
 mod append;

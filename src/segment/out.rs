@@ -17,13 +17,14 @@
 //! writes.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::BufMut;
 
 use crate::ids::{to_u64, to_usize};
 use crate::io::{Advice, BLOCK_LEN, Blocks, File};
 use crate::signal::lock;
+use crate::sync::Mutex;
 
 /// From this size on a write goes past the cache.
 pub(super) const DIRECT_LEN: usize = 64 << 10;

@@ -4,7 +4,7 @@
 //! pointer until it is first used.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::PartitionState;
@@ -14,6 +14,7 @@ use crate::ids::{PartitionId, TopicId};
 use crate::options::TopicOptions;
 use crate::partition::{Partition, PartitionEnv, SharedOptions, Terms};
 use crate::signal::lock;
+use crate::sync::Mutex;
 
 mod catalog;
 mod routing;

@@ -13,8 +13,7 @@
 //! Which group may depart when is decided in `Inner::next_departure`, and what
 //! a crash leaves at each step follows from that.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::flight::{Departure, Landed};
@@ -26,6 +25,8 @@ use crate::format::frame::{FRAME_HEADER_LEN, FrameKind};
 use crate::ids::Lsn;
 use crate::io::{BlockWrite, Blocks};
 use crate::signal::lock;
+use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, thread};
 
 /// Longest sleep of who waits for a leader to finish.
 const LOOK: Duration = Duration::from_millis(1);
@@ -39,14 +40,14 @@ struct Lead<'a> {
 
 impl<'a> Lead<'a> {
     fn of(wal: &'a Wal) -> Self {
-        let before = std::thread::panicking();
+        let before = thread::panicking();
         Self { wal, before }
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.before {
+        if thread::panicking() && !self.before {
             let error = Error::new(
                 ErrorKind::Poisoned,
                 "a thread that wrote the log panicked (in a clock or a file system of the \
@@ -312,6 +313,8 @@ impl Wal {
         inner.leading = true;
         drop(inner);
         self.room.notify_all();
+        // A sync that waits for the leader to finish: it never does now.
+        self.departed.notify_all();
         let answer = error.clone().because(
             ErrorKind::Poisoned,
             "the commit may or may not survive: writing the log failed; close and reopen the store",
@@ -393,8 +396,10 @@ impl Wal {
     pub(crate) fn sync(&self) -> Result<()> {
         let target = lock(&self.inner).building.padded_end();
         while self.durable() < target {
-            self.check_poison()?;
             let mut inner = lock(&self.inner);
+            // Under the lock, or the last news of all may have been before the
+            // wait below.
+            self.check_poison()?;
             let state = if !inner.building.is_empty() {
                 inner.building.sync = true;
                 Arc::clone(&inner.building.state)

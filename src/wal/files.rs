@@ -9,7 +9,7 @@
 //! * while its first group is written: the same, or a header without frames.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::checksum::Seed;
@@ -17,6 +17,7 @@ use crate::format::walfile::{WAL_HEADER_LEN, WalHeader};
 use crate::ids::{Lsn, StoreId, to_u64};
 use crate::io::{BLOCK_LEN, Blocks, Directory, File, OpenMode};
 use crate::signal::lock;
+use crate::sync::Mutex;
 
 /// Bytes of zeros written at once when a file is prepared.
 const ZEROS_LEN: usize = 1 << 20;

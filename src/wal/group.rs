@@ -1,10 +1,8 @@
 //! Groups: the frames that one commit writes, and who waits for them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::files::WalFile;
@@ -14,6 +12,9 @@ use crate::format::frame;
 use crate::ids::{Lsn, StoreId, to_u64};
 use crate::io::{BLOCK_LEN, Blocks};
 use crate::signal::lock;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, Thread};
 
 /// Told when what it put into a group is durable.
 pub(crate) trait Observer: Send + Sync {

@@ -14,8 +14,8 @@
 //! bytes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::atomic::AtomicU64 as Counter;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -26,6 +26,8 @@ use crate::ids::{Lsn, to_u64};
 use crate::io::{Blocks, WriteQueue};
 use crate::options::SyncPolicy;
 use crate::signal::{Signal, lock};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 mod commit;
 pub(crate) mod files;
@@ -36,6 +38,9 @@ pub(crate) mod listing;
 pub(crate) mod recover;
 mod restart;
 pub(crate) mod scan;
+#[cfg(duolog_shuttle)]
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod tests;
 
@@ -60,14 +65,15 @@ pub(crate) struct WalOptions {
     pub(crate) in_flight_max: usize,
 }
 
-/// Counts since open.
+/// Counts since open. No thread acts on them, so they are no place where
+/// threads meet.
 #[derive(Debug, Default)]
 pub(crate) struct WalCounters {
-    pub(crate) groups: AtomicU64,
-    pub(crate) frames: AtomicU64,
-    pub(crate) syncs: AtomicU64,
-    pub(crate) sync_us: AtomicU64,
-    pub(crate) bytes: AtomicU64,
+    pub(crate) groups: Counter,
+    pub(crate) frames: Counter,
+    pub(crate) syncs: Counter,
+    pub(crate) sync_us: Counter,
+    pub(crate) bytes: Counter,
 }
 
 /// The write-ahead log of an open store.
@@ -219,7 +225,7 @@ impl Wal {
                 inner = self
                     .room
                     .wait(inner)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    .unwrap_or_else(PoisonError::into_inner);
             } else {
                 inner.leading = true;
                 drop(inner);

@@ -6,8 +6,7 @@
 //! file counts, from then on the new one does. docs/format.md section 7.3.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::files::{FilesEnv, Spare, Spares, WalFile, header_block, make, name};
@@ -21,6 +20,8 @@ use crate::format::frame;
 use crate::ids::{Lsn, to_u64, to_usize};
 use crate::io::{BLOCK_LEN, Blocks, OpenMode, WriteQueue};
 use crate::signal::Signal;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use crate::sync::{Condvar, Mutex};
 
 impl Recovered {
     /// Starts writing: in a new file, which gets a copy of what is not proven

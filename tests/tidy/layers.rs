@@ -9,7 +9,11 @@ use super::{SRC, keep, root};
 /// modules may import each other. docs/architecture.md shows the same table.
 type Layer = (&'static [&'static str], usize, bool);
 const LAYERS: &[Layer] = &[
-    (&["error", "ids", "clock", "options", "signal"], 0, true),
+    (
+        &["error", "ids", "clock", "options", "signal", "sync"],
+        0,
+        true,
+    ),
     (&["format"], 1, false),
     (&["io"], 1, false),
     (&["segment", "wal"], 3, false),

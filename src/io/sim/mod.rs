@@ -42,9 +42,10 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::{Directory, FileSystem, WriteQueue};
+use crate::sync::{Mutex, MutexGuard};
 
 mod content;
 mod crash;

@@ -6,19 +6,23 @@
 
 use std::any::Any;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use super::SimFs;
 use super::handle::SimFile;
 use super::node::Ino;
 use super::random::{Random, mix};
 use crate::io::{BlockWrite, WriteQueue, Written};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Writes under way.
 #[derive(Debug)]
 pub(super) struct SimQueue {
     fs: SimFs,
     under_way: Mutex<Vec<Started>>,
+    /// True while a thread is in `complete`.
+    completing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -33,6 +37,7 @@ impl SimQueue {
         Self {
             fs,
             under_way: Mutex::default(),
+            completing: AtomicBool::new(false),
         }
     }
 
@@ -59,6 +64,16 @@ impl WriteQueue for SimQueue {
     }
 
     fn complete(&self) -> Option<Written> {
+        let alone = !self.completing.swap(true, Ordering::AcqRel);
+        assert!(alone, "two threads complete writes at once");
+        let written = self.complete_one();
+        self.completing.store(false, Ordering::Release);
+        written
+    }
+}
+
+impl SimQueue {
+    fn complete_one(&self) -> Option<Written> {
         let started = {
             let mut list = self.under_way();
             let count = crate::ids::to_u64(list.len());
@@ -95,7 +110,7 @@ impl SimFile {
 
     /// True if blocks go past the cache.
     pub(super) fn is_direct(&self) -> bool {
-        self.direct.load(std::sync::atomic::Ordering::Relaxed)
+        self.direct.load(Ordering::Relaxed)
     }
 }
 
