@@ -202,6 +202,7 @@ impl Shared {
             return Ok(());
         };
         if let Some(error) = wal.poison() {
+            wal.wait_for_end();
             return Err(error.clone().because(
                 ErrorKind::Poisoned,
                 "the store was closed after a failed write; open it again to see what is there",

@@ -57,7 +57,8 @@ pub struct Written {
 /// let file = fs.open_root(&dir.path().join("data"), true)?.open("log", OpenMode::CreateNew)?;
 /// file.allocate(8 * 4096)?;
 /// // Neither is to be had everywhere.
-/// if let (Ok(queue), Ok(())) = (fs.write_queue(4), file.go_direct(&Blocks::zeroed(BLOCK_LEN), 0)) {
+/// let direct = file.go_direct(&Blocks::zeroed(BLOCK_LEN), 0);
+/// if let (Ok(queue), Ok(())) = (fs.write_queue(4), direct) {
 ///     for token in 0..4 {
 ///         let mut blocks = Blocks::zeroed(BLOCK_LEN);
 ///         blocks[0] = token as u8;

@@ -1,9 +1,9 @@
 //! A queue of writes on `io_uring`.
 //!
 //! ```text
-//!  submit ──> slot (file, memory) ──> submission ring ──> kernel
-//!                                                            │
-//!  complete <── slot, result <──── completion ring <─────────┘
+//!  submit --> slot (file, memory) --> submission ring --> kernel
+//!                                                            |
+//!  complete <-- slot, result <---- completion ring <---------+
 //! ```
 //!
 //! The kernel reads the memory of a write until its completion, so a slot owns
@@ -15,12 +15,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use io_uring::{IoUring, Probe, opcode, types};
 
-use super::{BLOCK_LEN, BlockWrite, WriteQueue, Written};
+use super::{BLOCK_LEN, BlockWrite, Blocks, WriteQueue, Written};
 use crate::ids::to_u64;
+use crate::sync::thread;
 
 /// `RWF_DSYNC` of `linux/fs.h`: the call is done when the device has it.
 const RWF_DSYNC: u32 = 2;
@@ -51,6 +52,8 @@ struct Slot {
     /// Bytes that are done.
     done: usize,
     tries: u32,
+    /// Given up: the kernel may still read the memory, and nobody waits.
+    dead: bool,
 }
 
 impl fmt::Debug for Ring {
@@ -131,6 +134,11 @@ impl Ring {
     fn settle(&self, state: &mut State, index: usize, result: i32) -> Option<Written> {
         let slot = state.slots.get_mut(index).and_then(Option::as_mut);
         let slot = slot.expect("a completion belongs to a write under way");
+        if slot.dead {
+            // The kernel is done with it after all.
+            state.slots.get_mut(index).map(Option::take);
+            return None;
+        }
         let left = slot.write.bytes().len() - slot.done;
         let ended = match usize::try_from(result) {
             Ok(done) if done >= left => Some(Ok(())),
@@ -165,7 +173,7 @@ impl Ring {
                 Ok(_) => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
                 Err(error) if is_passing(&error) || is_busy(&error) => {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    thread::sleep(std::time::Duration::from_millis(1));
                 }
                 Err(_) => return false,
             }
@@ -203,6 +211,7 @@ impl WriteQueue for Ring {
             write,
             done: 0,
             tries: 0,
+            dead: false,
         };
         if let Some(place) = state.slots.get_mut(index) {
             *place = Some(slot);
@@ -229,7 +238,8 @@ impl WriteQueue for Ring {
                         return Some(written);
                     }
                 }
-                if !told && state.slots.iter().all(Option::is_none) {
+                let mut under_way = state.slots.iter().flatten();
+                if !told && under_way.all(|slot| slot.dead) {
                     return None;
                 }
             }
@@ -242,14 +252,18 @@ impl WriteQueue for Ring {
 
 impl Ring {
     /// Ends a write of which the kernel does not tell any more. It may still
-    /// read the memory, which is therefore never used again.
+    /// read the memory, which therefore stays where it is.
     fn give_up(&self) -> Option<Written> {
         let mut state = self.state();
-        let mut slot = state.slots.iter_mut().find_map(Option::take)?;
-        std::mem::forget(std::mem::take(&mut slot.write.blocks));
-        std::mem::forget(std::sync::Arc::clone(&slot.write.file));
+        let mut alive = state.slots.iter_mut().flatten().filter(|slot| !slot.dead);
+        let slot = alive.next()?;
+        slot.dead = true;
         Some(Written {
-            write: slot.write,
+            write: BlockWrite {
+                file: Arc::clone(&slot.write.file),
+                blocks: Blocks::new(),
+                ..slot.write
+            },
             result: Err(io::Error::other("io_uring does not answer")),
         })
     }
@@ -259,5 +273,11 @@ impl Drop for Ring {
     fn drop(&mut self) {
         // The kernel reads the memory of what is under way.
         while self.complete().is_some() {}
+        for dead in std::mem::take(&mut self.state().slots)
+            .into_iter()
+            .flatten()
+        {
+            std::mem::forget(dead);
+        }
     }
 }

@@ -29,6 +29,9 @@ use crate::sync::Mutex;
 /// From this size on a write goes past the cache.
 pub(super) const DIRECT_LEN: usize = 64 << 10;
 
+/// Memory that is kept for the next write; a batch may have needed more.
+const SCRATCH_LEN_MAX: usize = 2 << 20;
+
 /// Memory for direct writes, shared by all segments of a store: flushes take
 /// turns.
 pub(crate) type Scratch = Arc<Mutex<Blocks>>;
@@ -78,7 +81,11 @@ impl Out {
         let end = position + to_u64(len);
         if self.allowed && len >= DIRECT_LEN {
             let mut blocks = lock(scratch);
-            if self.write_direct(&mut blocks, bufs, reopen)? {
+            let written = self.write_direct(&mut blocks, bufs, reopen)?;
+            if blocks.capacity() > SCRATCH_LEN_MAX {
+                *blocks = Blocks::new();
+            }
+            if written {
                 self.end = end;
                 return Ok(());
             }

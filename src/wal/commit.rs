@@ -16,47 +16,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fail::{Departing, Lead};
 use super::flight::{Departure, Landed};
 use super::group::{GroupState, Sealed, Woken};
 use super::{Ask, Inner, Wal, WalFile};
 use crate::clock::{Deadline, Stopwatch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER_LEN, FrameKind};
 use crate::ids::Lsn;
 use crate::io::{BlockWrite, Blocks};
 use crate::signal::lock;
+use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
-use crate::sync::{MutexGuard, thread};
 
 /// Longest sleep of who waits for a leader to finish.
 const LOOK: Duration = Duration::from_millis(1);
-
-/// Poisons the log if its holder panics, so that nobody waits for ever.
-struct Lead<'a> {
-    wal: &'a Wal,
-    /// A store may be closed by a thread that is panicking already.
-    before: bool,
-}
-
-impl<'a> Lead<'a> {
-    fn of(wal: &'a Wal) -> Self {
-        let before = thread::panicking();
-        Self { wal, before }
-    }
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() && !self.before {
-            let error = Error::new(
-                ErrorKind::Poisoned,
-                "a thread that wrote the log panicked (in a clock or a file system of the \
-                 embedder, or by a defect)",
-            );
-            self.wal.poison_all(lock(&self.wal.inner), &error);
-        }
-    }
-}
 
 impl Wal {
     /// Leads until `own` has ended, or, without it, until nothing is left to
@@ -103,22 +77,20 @@ impl Wal {
         };
         let start = Lsn::new(written.write.token);
         let result = written.result.map_err(|error| {
-            let file = self.file_of(start);
-            attempt_failed(
-                &file,
-                written.write.bytes().len(),
-                written.write.position,
-                error,
-            )
+            let (bytes, position) = (written.write.bytes().len(), written.write.position);
+            match self.file_of(start) {
+                Some(file) => attempt_failed(&file, bytes, position, error),
+                None => Error::io(format!("write {bytes} bytes at LSN {start}"), error),
+            }
         });
         self.land(start, result, written.write.blocks);
     }
 
-    fn file_of(&self, start: Lsn) -> Arc<WalFile> {
+    fn file_of(&self, start: Lsn) -> Option<Arc<WalFile>> {
         let inner = lock(&self.inner);
         let mut flights = inner.flights.iter();
         let flight = flights.find(|flight| flight.start == start);
-        Arc::clone(&flight.expect("what lands has departed").file)
+        flight.map(|flight| Arc::clone(&flight.file))
     }
 
     /// Lets groups depart, as a thread that does not lead.
@@ -171,6 +143,7 @@ impl Wal {
             self.land(start, written, sealed.blocks);
             return;
         }
+        let _departing = Departing::of(self);
         let queue = self.queue.as_ref().expect("others depart alone");
         queue.submit(BlockWrite {
             file: Arc::clone(&file.file),
@@ -180,10 +153,6 @@ impl Wal {
             sync,
             token: start.get(),
         });
-        let mut inner = lock(&self.inner);
-        inner.departing -= 1;
-        drop(inner);
-        self.departed.notify_all();
     }
 
     /// Writes one group with a blocking call, and makes it durable if `sync`,
@@ -238,14 +207,17 @@ impl Wal {
             .flights
             .iter_mut()
             .find(|flight| flight.start == start);
-        let flight = flight.expect("what lands has departed");
+        let Some(flight) = flight else {
+            // Another thread's failure has ended it.
+            return;
+        };
         flight.landed = true;
         if !flight.alone && flight.sync && result.is_ok() {
             self.count_sync(&flight.watch);
         }
         if let Err(error) = result {
-            self.poison_all(inner, &error);
-            self.drain();
+            drop(inner);
+            self.fail(&error);
             return;
         }
         let landed = inner.acknowledge(now);
@@ -254,23 +226,6 @@ impl Wal {
         }
         drop(inner);
         tell(landed);
-    }
-
-    /// After a failure: waits for what is still under way. Nothing of this
-    /// store is written any more once it is reopened.
-    fn drain(&self) {
-        let Some(queue) = &self.queue else {
-            return;
-        };
-        loop {
-            while queue.complete().is_some() {}
-            let inner = lock(&self.inner);
-            if inner.departing == 0 {
-                break;
-            }
-            drop(self.departed.wait(inner));
-        }
-        while queue.complete().is_some() {}
     }
 
     /// Gives the lead to a thread that waits, or up.
@@ -284,49 +239,13 @@ impl Wal {
         inner.leading = handed;
         drop(inner);
         self.departed.notify_all();
+        if !handed {
+            // Who waits for room with nobody leading leads for itself.
+            self.room.notify_all();
+        }
         if !handed && left {
             self.work.notify();
         }
-    }
-
-    /// After a failed write or sync: nothing is acknowledged any more.
-    fn poison_all(&self, mut inner: MutexGuard<'_, Inner>, error: &Error) {
-        // The first failure is the one to report.
-        if self.poison.set(error.clone()).is_err() {
-            return;
-        }
-        let mut states = Vec::new();
-        let mut observers = std::mem::take(&mut inner.building.observers);
-        for flight in inner.flights.drain(..) {
-            states.push(flight.state);
-            observers.extend(flight.observers);
-        }
-        for group in inner.ready.drain(..) {
-            states.push(group.state);
-            observers.extend(group.observers);
-        }
-        states.extend(inner.syncing.take());
-        states.push(Arc::clone(&inner.building.state));
-        inner.pending = 0;
-        self.pending.store(0, Ordering::Relaxed);
-        // Nobody may write again.
-        inner.leading = true;
-        drop(inner);
-        self.room.notify_all();
-        // A sync that waits for the leader to finish: it never does now.
-        self.departed.notify_all();
-        let answer = error.clone().because(
-            ErrorKind::Poisoned,
-            "the commit may or may not survive: writing the log failed; close and reopen the store",
-        );
-        for state in states {
-            state.finish(Err(answer.clone()));
-        }
-        // Who waits for the records learns that they do not come.
-        for observer in observers {
-            observer.committed();
-        }
-        self.work.notify();
     }
 
     /// Waits until the group of `state` is written (and synced, if it has
@@ -438,26 +357,16 @@ impl Wal {
         let file = inner.live.iter().rev().find(begun).map(Arc::clone);
         drop(inner);
         let synced = file.map_or(Ok(()), |file| self.sync_file(&file));
-        let mut inner = lock(&self.inner);
         if let Err(error) = synced {
-            self.poison_all(inner, &error);
+            self.fail(&error);
             return;
         }
+        let mut inner = lock(&self.inner);
         inner.syncing = None;
         inner.unsynced = false;
         self.durable.store(written.get(), Ordering::Release);
         self.finish_leading(inner);
         state.finish(Ok(()));
-    }
-
-    fn check_poison(&self) -> Result<()> {
-        match self.poison.get() {
-            None => Ok(()),
-            Some(error) => Err(error.clone().because(
-                ErrorKind::Poisoned,
-                "writing the log failed; close and reopen the store",
-            )),
-        }
     }
 
     /// Makes all durable and marks the end, so that the next open knows that
@@ -469,6 +378,7 @@ impl Wal {
         self.sync()?;
         let handle = {
             let mut inner = lock(&self.inner);
+            self.check_poison()?;
             if self.make_room(&mut inner, FRAME_HEADER_LEN).is_err() {
                 // No space for another file: the next open finds the end by
                 // itself, as after a crash.

@@ -53,7 +53,9 @@ impl FilesEnv {
             return Ok(false);
         }
         // The first block of a spare may hold what it likes, but for a header.
-        match file.go_direct(&Blocks::zeroed(BLOCK_LEN), 0) {
+        // It is synced, so that what comes later rests on no order of two writes.
+        let went = file.go_direct(&Blocks::zeroed(BLOCK_LEN), 0);
+        match went.and_then(|()| file.sync_data()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
             Err(error) => Err(Error::io(format!("begin wal/{}", name(sequence)), error)),

@@ -30,6 +30,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex};
 
 mod commit;
+mod fail;
 pub(crate) mod files;
 mod flight;
 mod group;
@@ -127,6 +128,8 @@ struct Inner {
     departing: usize,
     /// A sync of what was written is under way, for whoever waits for that.
     syncing: Option<Arc<GroupState>>,
+    /// True once a failure has ended everything.
+    ended: bool,
     /// Memory to build groups in.
     memory: Vec<Blocks>,
 }
@@ -358,8 +361,10 @@ impl Wal {
                 dead.extend(inner.live.pop_front());
             }
         }
+        // All of them, whatever becomes of one: nobody knows of them any more.
         dead.iter()
-            .try_for_each(|file| self.spares.give_back(file, self.options.spares_max))
+            .map(|file| self.spares.give_back(file, self.options.spares_max))
+            .fold(Ok(()), Result::and)
     }
 
     /// Makes a spare file if there is none ready and the present one is a

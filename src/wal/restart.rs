@@ -217,6 +217,7 @@ impl Wal {
                 flights: VecDeque::new(),
                 departing: 0,
                 syncing: None,
+                ended: false,
                 memory: Vec::new(),
             }),
             pending: AtomicUsize::new(0),

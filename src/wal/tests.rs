@@ -2,8 +2,8 @@
 //! is told apart at recovery.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::files::name;
@@ -123,6 +123,7 @@ macro_rules! on_each_back_end {
 on_each_back_end! {
     a_lone_caller_writes_and_syncs_once_a_commit,
     a_clock_that_panics_leaves_nobody_waiting,
+    who_waits_for_room_leads_when_nobody_does,
     a_waker_that_panics_harms_nobody_else,
     commits_that_wait_together_share_one_sync_and_come_back_in_order,
     sixteen_threads_lose_no_wake_up_and_keep_their_order,
@@ -194,6 +195,70 @@ fn a_clock_that_panics_leaves_nobody_waiting(queue: bool) {
     assert_eq!(told, Err(ErrorKind::Poisoned));
     let refused = commit(&wal, 2).map_err(|error| error.kind());
     assert_eq!(refused, Err(ErrorKind::Poisoned));
+}
+
+/// A clock that stands in the way of a thread that writes the log.
+#[derive(Debug, Default)]
+struct Gate {
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, closed: bool) {
+        *self.closed.lock().unwrap() = closed;
+        self.changed.notify_all();
+    }
+}
+
+impl Clock for Gate {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        let closed = self.closed.lock().unwrap();
+        drop(self.changed.wait_while(closed, |closed| *closed).unwrap());
+        Duration::ZERO
+    }
+}
+
+/// Symptom: without background threads an append slept for ever in front of full
+/// groups. Cause: who gave up the lead, with nobody to hand it to, did not tell
+/// those who wait for room. Fix: it does, and they lead for themselves.
+fn who_waits_for_room_leads_when_nobody_does(queue: bool) {
+    let bench = Bench::new(queue);
+    let mut seen = Seen::default();
+    let recovered = recover(&env(&bench.sim), START, true, &mut seen).unwrap();
+    let clock = Arc::new(Gate::default());
+    let (used, queue) = (Arc::<Gate>::clone(&clock), bench.sim.write_queue(4).ok());
+    let options = options(SyncPolicy::Never);
+    let wal = recovered
+        .start(env(&bench.sim), options, used, queue)
+        .unwrap();
+    let (told, hears) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        clock.set(true);
+        scope.spawn(|| commit(&wal, 0).unwrap());
+        // Its group has departed, and it stands before the clock.
+        while wal.pending.load(Ordering::SeqCst) > 0
+            || wal.counters.groups.load(Ordering::SeqCst) == 0
+        {
+            std::thread::yield_now();
+        }
+        while wal.pending.load(Ordering::SeqCst) < 4 * 4096 {
+            drop(wal.enqueue(&[trim(1)], Ask::default()).unwrap());
+        }
+        scope.spawn(|| told.send(wal.admit(true)).unwrap());
+        std::thread::sleep(Duration::from_millis(50));
+        clock.set(false);
+        let admitted = hears.recv_timeout(Duration::from_secs(10));
+        if admitted.is_err() {
+            // So that the test ends.
+            wal.commit_step();
+        }
+        assert!(matches!(admitted, Ok(Ok(()))), "{admitted:?}");
+    });
 }
 
 fn a_waker_that_panics_harms_nobody_else(queue: bool) {

@@ -261,7 +261,8 @@ fn survives(name: &str, effort: Effort) {
         let totals = explore(workload, unit_len, queue, effort);
         let flights = if queue { "several" } else { "one" };
         println!(
-            "{name}, units of {unit_len} bytes, {flights} in flight: {} steps, {} states, {} nested",
+            "{name}, units of {unit_len} bytes, {flights} in flight: {} steps, {} states, \
+             {} nested",
             totals.steps, totals.states, totals.nested
         );
     }

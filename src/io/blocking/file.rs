@@ -16,6 +16,9 @@ use crate::io::{Advice, Blocks, File};
 /// Most slices that one `pwritev` takes (`IOV_MAX` of Linux and the BSDs).
 const SLICES_MAX: usize = 1024;
 
+/// File systems in user space, those of a hypervisor too (`linux/magic.h`).
+const FUSE_SUPER_MAGIC: fs::FsWord = 0x6573_5546;
+
 /// How many zeros are written at once where there is no `fallocate`.
 const ZEROS_LEN: usize = 64 << 10;
 
@@ -153,6 +156,11 @@ impl File for OsFile {
 
     fn go_direct(&self, probe: &Blocks, position: u64) -> io::Result<()> {
         let unsupported = |_| io::Error::from(io::ErrorKind::Unsupported);
+        if fs::fstatfs(&self.fd)?.f_type == FUSE_SUPER_MAGIC {
+            // Whether the other side honours the sync of a single write is not
+            // known; that of a file it does.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         self.set_direct(true).map_err(unsupported)?;
         match self.write_direct(probe, position, false) {
             Ok(()) => self.direct.store(true, Ordering::Relaxed),

@@ -3,7 +3,7 @@
 //! One lock guards all of it: the order in which calls get that lock is the
 //! order of the steps. Directories are in `tree`, power cuts in `crash`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::content::PAGE_LEN;
 use super::fault::{FaultRule, OpKind};
-use super::node::{Body, DirNode, FileNode, Ino, Node};
+use super::node::{Body, DirNode, FileNode, Ino, Node, Synced};
 use super::random::{Random, mix};
 use super::step::Gate;
 use crate::ids::to_u64;
@@ -48,6 +48,8 @@ pub(super) struct Disk {
     pub(super) seq: u64,
     pub(super) opens: BTreeMap<Ino, u32>,
     pub(super) locks: BTreeMap<Ino, Held>,
+    /// Changes by writes past the cache that have not completed.
+    pub(super) under_way: BTreeSet<u64>,
     pub(super) settings: Settings,
     pub(super) seed: u64,
     pub(super) random: Random,
@@ -86,6 +88,7 @@ impl Disk {
             seq: 0,
             opens: BTreeMap::new(),
             locks: BTreeMap::new(),
+            under_way: BTreeSet::new(),
             settings,
             seed,
             random: Random::new(mix(seed)),
@@ -275,15 +278,28 @@ impl Disk {
             }
             let mut random = self.fault_random();
             let keep = || random.chance(fault.keep_percent);
-            self.file_mut(ino)?.commit_some(only, keep);
+            self.commit(ino, only, keep)?;
             return Err(self.gate.fail(&pass, fault.error()));
         }
         // Cut in the middle of a sync, any part of it may have been done:
         // everything stays pending, and the crash image chooses.
         if !Gate::is_cut(&pass) {
-            self.file_mut(ino)?.commit_some(only, || true);
+            self.commit(ino, only, || true)?;
         }
         self.gate.leave(&pass)
+    }
+
+    fn commit(
+        &mut self,
+        ino: Ino,
+        only: Option<u64>,
+        keep: impl FnMut() -> bool,
+    ) -> io::Result<()> {
+        let under_way = std::mem::take(&mut self.under_way);
+        let what = only.map_or(Synced::Written(&under_way), Synced::Change);
+        let done = self.file_mut(ino).map(|file| file.commit_some(&what, keep));
+        self.under_way = under_way;
+        done
     }
 
     /// Chance for the fault of this step, apart from the stream that

@@ -131,7 +131,7 @@ impl File for SimFile {
         );
         let aligned = blocks.as_ptr().addr().is_multiple_of(BLOCK_LEN);
         assert!(aligned, "memory of blocks");
-        let seq = self.put(blocks, position)?;
+        let seq = self.put(blocks, position, false)?;
         match (sync, self.is_direct()) {
             (false, _) => Ok(()),
             (true, true) => self.fs.disk().sync_change(self.ino, seq),

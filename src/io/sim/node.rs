@@ -9,7 +9,7 @@
 //! After a failed sync `pending` is dropped and `live` stays: the pages are
 //! clean in the cache and nowhere else, as on Linux. Such a node has diverged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -89,6 +89,22 @@ impl FileOp {
         }
     }
 
+    /// True if `older` writes nothing that this does not write.
+    fn replaces(&self, older: &Self) -> bool {
+        let (
+            Self::Sectors { index, sectors, .. },
+            Self::Sectors {
+                index: place,
+                sectors: old,
+                ..
+            },
+        ) = (self, older)
+        else {
+            return false;
+        };
+        index == place && sectors.start <= old.start && sectors.end >= old.end
+    }
+
     /// In words, for a message.
     pub(super) fn describe(&self) -> String {
         match self {
@@ -100,6 +116,25 @@ impl FileOp {
             }
             Self::Length(len) => format!("length {len}"),
             Self::Allocate(len) => format!("allocate {len}"),
+        }
+    }
+}
+
+/// What a sync of a file makes durable.
+pub(super) enum Synced<'a> {
+    /// Everything, but for writes past the cache that are still under way.
+    Written(&'a BTreeSet<u64>),
+    /// One write past the cache.
+    Change(u64),
+}
+
+impl Synced<'_> {
+    fn covers(&self, pending: &Pending<FileOp>) -> bool {
+        match self {
+            Self::Written(under_way) => !under_way.contains(&pending.seq),
+            Self::Change(seq) => {
+                *seq == pending.seq || !matches!(pending.op, FileOp::Sectors { .. })
+            }
         }
     }
 }
@@ -168,15 +203,18 @@ impl FileNode {
         self.pending.push(Pending { seq, op });
     }
 
-    /// A sync of everything, or of one change only. What it did not `keep`
-    /// stays readable, and no later sync makes it durable.
-    pub(super) fn commit_some(&mut self, only: Option<u64>, mut keep: impl FnMut() -> bool) {
+    /// A sync of everything that has been written, or of one change with what
+    /// it takes to reach it. What it did not `keep` stays readable, and no later
+    /// sync makes it durable.
+    pub(super) fn commit_some(&mut self, what: &Synced<'_>, mut keep: impl FnMut() -> bool) {
         let mut left = Vec::new();
-        for pending in self.pending.drain(..) {
-            if only.is_some_and(|seq| seq != pending.seq) {
+        for pending in std::mem::take(&mut self.pending) {
+            if !what.covers(&pending) {
                 left.push(pending);
             } else if keep() {
                 pending.op.apply(&mut self.durable);
+                // The device holds one content of a sector, the last.
+                left.retain(|older: &Pending<FileOp>| !pending.op.replaces(&older.op));
             } else {
                 self.diverged = true;
             }

@@ -53,7 +53,7 @@ impl SimQueue {
             let expected = "expected a file of this back end";
             io::Error::new(io::ErrorKind::InvalidInput, expected)
         })?;
-        Ok((file.ino, file.put(write.bytes(), write.position)?))
+        Ok((file.ino, file.put(write.bytes(), write.position, true)?))
     }
 }
 
@@ -89,8 +89,10 @@ impl SimQueue {
         };
         let Started { write, begun } = started;
         let result = begun.and_then(|(ino, seq)| {
+            let mut disk = self.fs.disk();
+            disk.under_way.remove(&seq);
             if write.sync {
-                self.fs.disk().sync_change(ino, seq)
+                disk.sync_change(ino, seq)
             } else {
                 Ok(())
             }
@@ -100,12 +102,16 @@ impl SimQueue {
 }
 
 impl SimFile {
-    /// Writes `blocks`; returns the place of the change.
-    pub(super) fn put(&self, blocks: &[u8], position: u64) -> io::Result<u64> {
+    /// Writes `blocks`, or begins to; returns the place of the change.
+    pub(super) fn put(&self, blocks: &[u8], position: u64, under_way: bool) -> io::Result<u64> {
         self.writable()?;
         let mut disk = self.fs.disk();
         disk.write(self.ino, &[blocks], position)?;
-        Ok(disk.seq)
+        let seq = disk.seq;
+        if under_way {
+            disk.under_way.insert(seq);
+        }
+        Ok(seq)
     }
 
     /// True if blocks go past the cache.
