@@ -48,8 +48,8 @@ pub(super) struct Departing<'a> {
 
 impl<'a> Departing<'a> {
     pub(super) fn of(wal: &'a Wal) -> Self {
-        let _lead = Lead::of(wal);
-        Self { wal, _lead }
+        let lead = Lead::of(wal);
+        Self { wal, _lead: lead }
     }
 }
 
