@@ -237,7 +237,13 @@ impl Wal {
         let handed = states.any(|state| state.hand_over());
         let left = inner.building.detached || inner.is_busy();
         inner.leading = handed;
+        // Who waits for room waits for a departure, and without a leader there
+        // is none: it leads itself. Only where it may be: a call costs.
+        let crowded = !handed && inner.pending >= self.options.pending_max();
         drop(inner);
+        if crowded {
+            self.room.notify_all();
+        }
         self.departed.notify_all();
         if !handed {
             // Who waits for room with nobody leading leads for itself.

@@ -66,6 +66,13 @@ pub(crate) struct WalOptions {
     pub(crate) in_flight_max: usize,
 }
 
+impl WalOptions {
+    /// Bytes in groups that have not departed, beyond which commits wait.
+    fn pending_max(&self) -> usize {
+        4 * self.group_bytes_max
+    }
+}
+
 /// Counts since open. No thread acts on them, so they are no place where
 /// threads meet.
 #[derive(Debug, Default)]
@@ -208,7 +215,7 @@ impl Wal {
     ///
     /// `Busy` if there is no room and `block` is false; `Poisoned`.
     pub(crate) fn admit(&self, block: bool) -> Result<()> {
-        let limit = 4 * self.options.group_bytes_max;
+        let limit = self.options.pending_max();
         if self.pending.load(Ordering::Relaxed) < limit {
             return Ok(());
         }
