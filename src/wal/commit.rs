@@ -114,9 +114,13 @@ impl Wal {
             return None;
         }
         let now = || self.clock.monotonic();
+        let crowded = inner.pending >= self.options.pending_max();
         let departure = inner.next_departure(&self.options, self.queue.is_some(), now)?;
         self.pending.store(inner.pending, Ordering::Relaxed);
-        self.room.notify_all();
+        // Only then somebody may wait for it: a call costs.
+        if crowded {
+            self.room.notify_all();
+        }
         Some(departure)
     }
 
@@ -245,10 +249,6 @@ impl Wal {
             self.room.notify_all();
         }
         self.departed.notify_all();
-        if !handed {
-            // Who waits for room with nobody leading leads for itself.
-            self.room.notify_all();
-        }
         if !handed && left {
             self.work.notify();
         }

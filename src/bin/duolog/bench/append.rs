@@ -32,6 +32,10 @@ use crate::units;
 /// calls have a timetable, and a latency counts from when the call was due.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command, each on its own"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     place: Place,
