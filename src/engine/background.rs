@@ -22,6 +22,10 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Time between two looks at what has no signal: the length of the log.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Bounds of a linger that follows the disk.
+const LINGER_MIN: Duration = Duration::from_millis(1);
+const LINGER_MAX: Duration = Duration::from_millis(20);
+
 /// The threads of an engine.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
@@ -73,7 +77,6 @@ fn commit_loop(shared: &Shared) {
     let Some(wal) = shared.env.wal.get() else {
         return;
     };
-    let linger = shared.options.linger;
     let idle = match shared.options.sync_policy {
         SyncPolicy::Interval(interval) => interval.min(IDLE),
         SyncPolicy::Always | SyncPolicy::Never => IDLE,
@@ -81,6 +84,10 @@ fn commit_loop(shared: &Shared) {
     while !shared.threads.stopped() {
         let seen = wal.work().seen();
         let waiting = !shared.env.open.is_empty() || wal.has_work();
+        let linger = shared
+            .options
+            .linger
+            .unwrap_or_else(|| adapted(wal.sync_time()));
         if waiting && !linger.is_zero() && !wal.is_pressed() && !wal.is_flying_unled() {
             // More may come to share the write. Full groups end the wait.
             wal.work().wait(seen, linger);
@@ -94,6 +101,12 @@ fn commit_loop(shared: &Shared) {
             wal.work().wait(seen, idle);
         }
     }
+}
+
+/// How long buffered records wait where nobody said: four syncs, so that they
+/// keep the disk busy for a quarter of the time at the most.
+fn adapted(sync: Duration) -> Duration {
+    (4 * sync).clamp(LINGER_MIN, LINGER_MAX)
 }
 
 fn maintain_loop(shared: &Shared) {

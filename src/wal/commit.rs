@@ -195,9 +195,17 @@ impl Wal {
 
     fn count_sync(&self, watch: &Stopwatch) {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .sync_us
-            .fetch_add(watch.micros(), Ordering::Relaxed);
+        let us = watch.micros();
+        self.counters.sync_us.fetch_add(us, Ordering::Relaxed);
+        let recent = &self.counters.recent_sync_us;
+        let before = recent.load(Ordering::Relaxed);
+        // The first one stands for itself.
+        let share = if before == 0 {
+            us
+        } else {
+            (7 * before + us) / 8
+        };
+        recent.store(share, Ordering::Relaxed);
     }
 
     /// A flight has ended: acknowledges it, and those behind it that had ended

@@ -81,6 +81,8 @@ pub(crate) struct WalCounters {
     pub(crate) frames: Counter,
     pub(crate) syncs: Counter,
     pub(crate) sync_us: Counter,
+    /// What a sync took lately: each new one counts an eighth.
+    pub(crate) recent_sync_us: Counter,
     pub(crate) bytes: Counter,
 }
 
@@ -176,6 +178,11 @@ impl Wal {
     /// True if the file that is written to goes past the page cache.
     pub(crate) fn is_direct(&self) -> bool {
         lock(&self.inner).building.file.direct
+    }
+
+    /// What a sync took lately; zero before the first.
+    pub(crate) fn sync_time(&self) -> Duration {
+        Duration::from_micros(self.counters.recent_sync_us.load(Ordering::Relaxed))
     }
 
     /// True if groups are under way and nobody waits for them.

@@ -212,9 +212,9 @@ impl Load {
         options
     }
 
-    /// How long buffered records wait to be written.
+    /// How long buffered records wait to be written; zero if the engine adapts it.
     pub(super) fn linger(&self) -> Duration {
-        self.options().linger
+        self.linger.unwrap_or_default()
     }
 
     fn topic_options(&self) -> TopicOptions {
