@@ -309,6 +309,7 @@ explore_on_each_back_end! {
     tickets_are_woken_by_the_background,
     a_wait_that_is_given_up_hands_the_lead_on,
     who_waits_for_room_leads_when_nobody_does,
+    two_syncs_at_once_both_cover_what_was_written,
 }
 
 fn threads_that_commit_lead_and_hand_on(queue: Queue) {
@@ -510,5 +511,22 @@ fn who_waits_for_room_leads_when_nobody_does(queue: Queue) {
         scope.spawn(|| world.commit(100).unwrap());
     });
     world.checkpoint().unwrap();
+    world.check();
+}
+
+fn two_syncs_at_once_both_cover_what_was_written(queue: Queue) {
+    let world = World::new(queue, ROOMY, SyncPolicy::Never);
+    thread::scope(|scope| {
+        for thread in 0..2 {
+            let world = &world;
+            scope.spawn(move || {
+                for n in 0..2 {
+                    world.enqueue(thread * 10 + n, Ask::default()).unwrap();
+                    world.wal.commit_step();
+                    world.checkpoint().unwrap();
+                }
+            });
+        }
+    });
     world.check();
 }
