@@ -69,6 +69,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `lz4` | yes | [`Codec::Lz4`]; without it compressed batches are refused |
+//! | `io-uring` | yes | the log with several groups in flight, where the kernel allows it |
 //! | `mmap` | yes | [`ReadMode::Map`]: sealed segments through a read-only map |
 //! | `sim` | no | `io::sim`, a disk with power cuts and faults; `io::conformance`, for back ends |
 //! | `serde` | no | `serde::Serialize` for reports, statistics and topic options |

@@ -1,4 +1,4 @@
-//! Files as memory: the one unsafe call of the crate.
+//! Files as memory.
 //!
 //! A map follows the file: whoever shortens the file turns reads of the lost
 //! pages into SIGBUS, and whoever writes it changes memory under a reader. So

@@ -5,8 +5,9 @@
 //! resolved relative to it, one component at a time, and never through a
 //! symbolic link. This module knows no format.
 //!
-//! Back ends: `blocking` (the operating system) and, with feature `sim`,
-//! `sim::SimFs` (power cuts, torn and reordered writes, scripted faults).
+//! Back ends: `blocking` (the operating system), to which `ring` adds several
+//! writes under way through `io_uring`, and, with feature `sim`, `sim::SimFs`
+//! (power cuts, torn and reordered writes, scripted faults, a queue of its own).
 //! `conformance` is one suite that each of them passes.
 //!
 //! What a caller may rely on:
