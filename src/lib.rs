@@ -79,8 +79,8 @@
 //!
 //! # Not yet
 //!
-//! Queues, consumer groups, transactions, idempotent producers, compaction and
-//! a back end for `io_uring` are not in this release.
+//! Queues, consumer groups, transactions, idempotent producers and compaction are
+//! not in this release.
 //!
 //! # Platforms
 //!
