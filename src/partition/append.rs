@@ -13,7 +13,6 @@ use crate::format::entry::{APPEND_ENTRY_LEN, Entry};
 use crate::format::{BATCH_LEN_MAX, Record};
 use crate::ids::{Offset, Timestamp, to_u64, to_usize};
 use crate::options::{Codec, Durability};
-use crate::signal::lock;
 use crate::wal::{Ask, CommitHandle, Observer, Wal};
 
 /// Where records went.
@@ -324,7 +323,7 @@ impl Partition {
     /// Seals what gathered, after `linger`.
     pub(crate) fn seal_step(self: &Arc<Self>) -> Result<()> {
         let wal = self.env.wal()?;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.listed_open = false;
         if !state.deleted {
             self.seal_open(&mut state, wal);

@@ -43,7 +43,7 @@ impl Partition {
     pub(crate) fn flush(self: &Arc<Self>, up_to: FlushUpTo) -> Result<()> {
         let mut files = lock(&self.files);
         let (batches, skip_to) = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.listed_dirty = false;
             if state.deleted {
                 return Ok(());
@@ -62,7 +62,7 @@ impl Partition {
             // Whatever the writer did is unknown; the next flush starts from
             // what the state says, in a file opened anew.
             files.writer = None;
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.active_index = None;
             self.list_dirty(&mut state);
         }
@@ -79,7 +79,7 @@ impl Partition {
         written: Option<(Offset, Vec<SegmentMeta>)>,
         skipped_to: Offset,
     ) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if let Some((end, segments)) = written {
             state.replace_segments(segments);
             state.flushed = state.flushed.max(end);
@@ -199,7 +199,7 @@ impl Partition {
         if files.writer.is_some() {
             return Ok(());
         }
-        let active = lock(&self.state).segments.last().copied();
+        let active = self.state.lock().segments.last().copied();
         if let Some(meta) = active.filter(|meta| meta.sealed.is_none()) {
             let env = self.segment_env(files, options)?;
             files.writer = Some(SegmentWriter::reopen(env, &meta)?);
@@ -209,7 +209,7 @@ impl Partition {
 
     /// Loads the index of the active segment, which its writer keeps.
     pub(super) fn load_active_index(&self) -> Result<()> {
-        if lock(&self.state).active_index.is_some() {
+        if self.state.lock().active_index.is_some() {
             return Ok(());
         }
         if !self.env.writable {
@@ -218,19 +218,19 @@ impl Partition {
         let mut files = lock(&self.files);
         self.open_writer(&mut files, &self.options())?;
         let index = files.writer.as_ref().map(SegmentWriter::index);
-        lock(&self.state).active_index = index;
+        self.state.lock().active_index = index;
         Ok(())
     }
 
     /// The same for a store that is only read. Without it, every fetch would
     /// search from the start of the segment.
     fn read_active_index(&self) -> Result<()> {
-        let active = lock(&self.state).segments.last().copied();
+        let active = self.state.lock().segments.last().copied();
         if let Some(meta) = active.filter(|meta| meta.sealed.is_none()) {
             let interval = self.options().index_interval_bytes;
             let env = self.env.segment_env(self.id, interval, false)?;
             // Damage is for those to hear who read there: they go without.
-            lock(&self.state).active_index = segment::read_active_index(&env, &meta).ok();
+            self.state.lock().active_index = segment::read_active_index(&env, &meta).ok();
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ impl Partition {
     pub(crate) fn seal_if_old(self: &Arc<Self>, now: Timestamp) -> Result<bool> {
         let options = self.options();
         let mut files = lock(&self.files);
-        let active = lock(&self.state).segments.last().copied();
+        let active = self.state.lock().segments.last().copied();
         if !active.is_some_and(|meta| meta.sealed.is_none() && is_old(&meta, now, &options)) {
             return Ok(false);
         }
@@ -248,7 +248,7 @@ impl Partition {
         if let Some(mut writer) = files.writer.take() {
             writer.seal(now, self.env.durable())?;
             self.count_sync();
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.replace_segments(vec![writer.meta()]);
             state.active_index = None;
         }
@@ -258,7 +258,7 @@ impl Partition {
     /// Closes the writer of an idle partition, so that descriptors have a bound.
     pub(crate) fn close_writer(&self) {
         lock(&self.files).writer = None;
-        lock(&self.state).active_index = None;
+        self.state.lock().active_index = None;
     }
 }
 

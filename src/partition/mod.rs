@@ -23,7 +23,7 @@ use crate::ids::{Lsn, Offset, PartitionId, Timestamp};
 use crate::options::{Codec, TopicOptions};
 use crate::segment::{ActiveIndex, SegmentEnv, SegmentWriter};
 use crate::signal::{Signal, lock};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{FairMutex, FairMutexGuard, Mutex};
 use crate::wal::Observer;
 
 mod append;
@@ -58,7 +58,7 @@ pub(crate) struct Partition {
     seed: Seed,
     env: Arc<PartitionEnv>,
     options: SharedOptions,
-    state: Mutex<State>,
+    state: FairMutex<State>,
     /// The writing side of the segments; taken before `state`, never after.
     files: Mutex<Files>,
     /// Told when there is more to see.
@@ -158,7 +158,7 @@ impl Partition {
             seed: Seed::partition(env.store, id),
             env,
             options,
-            state: Mutex::new(State {
+            state: FairMutex::new(State {
                 start,
                 flushed,
                 end,
@@ -183,8 +183,8 @@ impl Partition {
     }
 
     /// Takes the state, unless the topic is gone.
-    fn open_state(&self) -> Result<MutexGuard<'_, State>> {
-        let state = lock(&self.state);
+    fn open_state(&self) -> Result<FairMutexGuard<'_, State>> {
+        let state = self.state.lock();
         if state.deleted {
             return Err(Error::new(
                 ErrorKind::Closed,
@@ -201,7 +201,7 @@ impl Partition {
 
     /// Where the partition stands.
     pub(crate) fn info(&self) -> PartitionInfo {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         PartitionInfo {
             partition: self.id.partition,
             start: state.start,
@@ -215,7 +215,7 @@ impl Partition {
 
     /// What a snapshot says of it; `None` for a partition that was never used.
     pub(crate) fn saved_state(&self) -> Option<PartitionState> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let used = state.end > Offset::ZERO && !state.deleted;
         used.then(|| PartitionState {
             id: self.id,
@@ -231,7 +231,7 @@ impl Partition {
     pub(crate) fn delete(&self) {
         let mut files = lock(&self.files);
         files.writer = None;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.deleted = true;
         self.env.memory.release(state.tail.clear());
         let bases: Vec<_> = state

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::format::batch;
 use crate::ids::Lsn;
 use crate::options::Durability;
-use crate::signal::lock;
 
 impl Partition {
     /// Takes a batch that the log holds; nothing if a segment has it already.
@@ -27,7 +26,7 @@ impl Partition {
                 self.id
             ))
         })?;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.deleted || header.end_offset() <= state.flushed {
             return Ok(0);
         }

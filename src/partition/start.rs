@@ -7,7 +7,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Batch;
 use crate::format::batch::BatchHeader;
 use crate::ids::{Offset, Timestamp};
-use crate::signal::lock;
 
 /// Where reading starts.
 ///
@@ -84,7 +83,7 @@ impl Partition {
     /// The first visible record of `time` or later.
     fn find_time(self: &Arc<Self>, time: Timestamp) -> Result<Option<Offset>> {
         let candidates: Vec<_> = {
-            let state = lock(&self.state);
+            let state = self.state.lock();
             let recent = |meta: &&_| -> bool {
                 let meta: &crate::format::snapshot::SegmentMeta = meta;
                 meta.max_timestamp >= time && meta.end > state.start
@@ -93,7 +92,7 @@ impl Partition {
         };
         for meta in candidates {
             let reader = self.open_segment(&meta)?;
-            let index = lock(&self.state).active_index.clone();
+            let index = self.state.lock().active_index.clone();
             let found = match index.filter(|_| meta.sealed.is_none()) {
                 Some(index) => {
                     reader.find_time_at(index.floor_time(time), time, meta.bytes, meta.end)?

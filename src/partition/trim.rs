@@ -7,13 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::{Garbage, SegmentMeta};
 use crate::ids::Offset;
 use crate::segment;
-use crate::signal::lock;
 
 impl Partition {
     /// What retention needs to know: the first kept offset, the segments, and
     /// the end of the partition.
     pub(crate) fn segments(&self) -> (Offset, Vec<SegmentMeta>, Offset, u64) {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         (
             state.start,
             state.segments.clone(),
@@ -62,7 +61,7 @@ impl Partition {
         before: Offset,
         may_go: impl Fn(&SegmentMeta) -> bool,
     ) -> (Offset, Vec<Garbage>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         // A replayed trim may speak of records that were lost since: they were
         // never durable.
         state.start = state.start.max(before);
