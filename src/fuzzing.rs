@@ -15,6 +15,7 @@ use crate::format::entry;
 use crate::format::frame::{self, Found};
 use crate::format::identity::Identity;
 use crate::format::index::{self, INDEX_ENTRY_LEN, INDEX_HEADER_LEN, IndexEntry};
+use crate::format::ledger::{self as book, LedgerState};
 use crate::format::record::{Record, RecordView, split_first};
 use crate::format::segment::{SEGMENT_FOOTER_LEN, SegmentFooter, SegmentHeader};
 use crate::format::snapshot::{SNAPSHOT_HEADER_LEN, Snapshot};
@@ -268,6 +269,25 @@ pub fn index(data: &[u8]) {
                 assert_eq!(entry.position().get(), u64::from(entry.position));
             }
         }
+    }
+}
+
+/// Changes of a ledger, and a saved one, from the same bytes.
+pub fn ledger(data: &[u8]) {
+    let mut cursor = Cursor::new(data);
+    if let Ok(changes) = book::decode(&mut cursor) {
+        let mut out = BytesMut::new();
+        book::encode(&changes, &mut out);
+        assert!(out.len() <= book::encoded_len_max(&changes));
+        assert_eq!(out.len() + cursor.rest().len(), data.len());
+        assert!(data.starts_with(&out));
+    }
+    let mut cursor = Cursor::new(data);
+    if let Ok(state) = LedgerState::decode(&mut cursor) {
+        let mut out = BytesMut::new();
+        state.encode(&mut out);
+        assert_eq!(out.len() + cursor.rest().len(), data.len());
+        assert!(data.starts_with(&out));
     }
 }
 

@@ -15,6 +15,7 @@ const TARGETS: &[Target] = &[
     ("frame", fuzzing::frame),
     ("identity", fuzzing::identity),
     ("index", fuzzing::index),
+    ("ledger", fuzzing::ledger),
     ("record", fuzzing::record),
     ("segment", fuzzing::segment),
     ("snapshot", fuzzing::snapshot),

@@ -19,6 +19,11 @@ mod golden;
 pub(crate) mod identity;
 pub(crate) mod index;
 pub(crate) mod layout;
+#[cfg_attr(
+    not(any(test, feature = "fuzzing")),
+    expect(dead_code, reason = "the engine takes it up next")
+)]
+pub(crate) mod ledger;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod snapshot;
@@ -50,6 +55,9 @@ pub const TOPIC_NAME_LEN_MAX: usize = 249;
 
 /// Most partitions of a topic.
 pub(crate) const PARTITIONS_MAX: u32 = 100_000;
+
+/// Most changes of a ledger in one entry of a frame.
+pub(crate) const LEDGER_CHANGES_MAX: usize = 1 << 20;
 
 const _: () = assert!(BATCH_LEN_MAX < FRAME_PAYLOAD_LEN_MAX);
 const _: () = assert!(SNAPSHOT_PAYLOAD_LEN_MAX <= u32::MAX as usize);

@@ -1,0 +1,92 @@
+//! What outlives the process: the ledger in a snapshot, and changes replayed
+//! from the log.
+//!
+//! Open leases are in neither. At a restart, whatever was in flight is ready
+//! again at its place, and the cursor begins at the floor.
+
+use super::{Ledger, Mark};
+use crate::format::ledger::{Change, LedgerState, SavedDelay, SavedFailures};
+use crate::ids::{Offset, PartitionId, Timestamp};
+
+impl Ledger {
+    /// The ledger as a snapshot had it.
+    pub(crate) fn restore(saved: &LedgerState) -> Self {
+        let mut ledger = Self::new(saved.floor);
+        for &(from, to) in &saved.done {
+            ledger.done(from, to);
+        }
+        for delay in &saved.delayed {
+            ledger.delay(delay.offset, delay.due, delay.key);
+        }
+        for failed in &saved.failures {
+            ledger.count(failed.offset, failed.failures, failed.first);
+        }
+        ledger
+    }
+
+    /// The ledger as a snapshot has it, of the partition `id`.
+    pub(crate) fn save(&self, id: PartitionId) -> LedgerState {
+        let runs = self.done.runs();
+        let mut saved = LedgerState {
+            id,
+            floor: Offset::new(self.floor),
+            done: runs
+                .map(|run| (Offset::new(run.start), Offset::new(run.end)))
+                .collect(),
+            delayed: Vec::new(),
+            failures: Vec::new(),
+        };
+        let Some(rest) = &self.rest else {
+            return saved;
+        };
+        saved
+            .delayed
+            .extend(rest.delays.iter().map(|(at, due)| SavedDelay {
+                offset: Offset::new(*at),
+                due: *due,
+                key: rest.keys.held_by(*at),
+            }));
+        let failed = rest.marks.iter().filter(|(_, mark)| mark.failures > 0);
+        saved
+            .failures
+            .extend(failed.map(|(at, mark)| SavedFailures {
+                offset: Offset::new(*at),
+                failures: mark.failures,
+                first: mark.first,
+            }));
+        saved
+    }
+
+    /// Makes a change of the log, be it for the first time or again. Of a
+    /// message that is done, nothing but that is ever true.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match *change {
+            Change::Done { from, to } => self.done(from, to),
+            Change::Delayed { offset, due, key } => self.delay(offset, due, key),
+            Change::Failed {
+                offset,
+                failures,
+                first,
+            } => {
+                if !self.is_done(offset) {
+                    self.count(offset, failures, first);
+                    self.put_back(offset);
+                    self.ready_now(offset);
+                }
+            }
+            Change::Ready { offset } => {
+                self.ready_now(offset);
+            }
+        }
+    }
+
+    fn count(&mut self, offset: Offset, failures: u32, first: Timestamp) {
+        let marks = &mut self.rest.get_or_insert_default().marks;
+        let mark = marks.entry(offset.get()).or_insert(Mark {
+            failures,
+            first,
+            nonce: None,
+        });
+        (mark.failures, mark.first) = (failures, first);
+    }
+}
