@@ -35,10 +35,6 @@ impl Leases {
         to_u64(self.open.len())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
