@@ -260,7 +260,7 @@ impl Pair {
     }
 
     /// One of the messages that are `like` this.
-    fn pick(&self, index: &Index, like: impl Fn(&Row) -> bool) -> Option<usize> {
+    fn pick(&self, index: Index, like: impl Fn(&Row) -> bool) -> Option<usize> {
         let rows = self.model.rows.iter().enumerate();
         let found: Vec<_> = rows.filter(|row| like(row.1)).map(|row| row.0).collect();
         (!found.is_empty()).then(|| *index.get(&found))
@@ -354,9 +354,6 @@ impl Pair {
     }
 
     fn act(&mut self, op: &Op) {
-        let in_flight = |row: &Row| matches!(row.state, State::Flight { .. });
-        let delayed = |row: &Row| matches!(row.state, State::Delayed(_));
-        let is_open = |row: &Row| row.state != State::Done && row.there;
         match op {
             Op::Send(key) => self.send(true, *key),
             Op::Absent => self.send(false, None),
@@ -376,6 +373,19 @@ impl Pair {
                     self.put_back(n);
                 }
             }
+            Op::Wake(index) => self.wake(*index, false),
+            Op::ReadyNow(index) => self.wake(*index, true),
+            Op::Restart => self.restart(),
+            Op::Replay(index) => self.replay(*index),
+            other => self.settle(other),
+        }
+    }
+
+    /// What is done about messages that are with somebody.
+    fn settle(&mut self, op: &Op) {
+        let in_flight = |row: &Row| matches!(row.state, State::Flight { .. });
+        let is_open = |row: &Row| row.state != State::Done && row.there;
+        match op {
             Op::Ack(index) if !self.receipts.is_empty() => {
                 let receipt = *index.get(&self.receipts);
                 if self.ledger.check(receipt).is_ok() {
@@ -384,45 +394,29 @@ impl Pair {
                 }
             }
             Op::Done(index, len) => {
-                if let Some(from) = self.pick(index, |_| true) {
+                if let Some(from) = self.pick(*index, |_| true) {
                     self.done(from, self.model.rows.len().min(from + len));
                 }
             }
             Op::Nack(index) => {
-                if let Some(n) = self.pick(index, in_flight) {
+                if let Some(n) = self.pick(*index, in_flight) {
                     self.fail(n);
                 }
             }
             Op::Retry(index, due) => {
-                if let Some(n) = self.pick(index, in_flight) {
+                if let Some(n) = self.pick(*index, in_flight) {
                     self.fail(n);
                     self.delay(n, *due, true);
                 }
             }
             Op::Delay(index, due) => {
-                if let Some(n) = self.pick(index, is_open) {
+                if let Some(n) = self.pick(*index, is_open) {
                     self.delay(n, *due, false);
                 }
             }
             Op::PutBack(index) => {
-                if let Some(n) = self.pick(index, in_flight) {
+                if let Some(n) = self.pick(*index, in_flight) {
                     self.put_back(n);
-                }
-            }
-            Op::Wake(index) => {
-                if let Some(n) = self.pick(index, delayed) {
-                    let due = self.ledger.due(at(to_u64(n))).unwrap();
-                    assert!(!self.ledger.wake(at(to_u64(n)), due.saturating_add(1)));
-                    assert!(self.ledger.wake(at(to_u64(n)), due));
-                    self.model.ready(n);
-                }
-            }
-            Op::ReadyNow(index) => {
-                if let Some(n) = self.pick(index, delayed) {
-                    let offset = at(to_u64(n));
-                    assert!(self.ledger.ready_now(offset));
-                    self.model.ready(n);
-                    self.log.push(Change::Ready { offset });
                 }
             }
             Op::Extend(index, by) if !self.receipts.is_empty() => {
@@ -434,10 +428,26 @@ impl Pair {
                     self.put_back(to_usize(offset.get()));
                 }
             }
-            Op::Restart => self.restart(),
-            Op::Replay(index) => self.replay(index),
-            Op::Ack(_) | Op::Extend(..) => {}
+            // Nothing was delivered yet, so there is nothing to show.
+            _ => {}
         }
+    }
+
+    fn wake(&mut self, index: Index, early: bool) {
+        let delayed = |row: &Row| matches!(row.state, State::Delayed(_));
+        let Some(n) = self.pick(index, delayed) else {
+            return;
+        };
+        let offset = at(to_u64(n));
+        if early {
+            assert!(self.ledger.ready_now(offset));
+            self.log.push(Change::Ready { offset });
+        } else {
+            let due = self.ledger.due(offset).unwrap();
+            assert!(!self.ledger.wake(offset, due.saturating_add(1)));
+            assert!(self.ledger.wake(offset, due));
+        }
+        self.model.ready(n);
     }
 
     fn extend(&mut self, receipt: Receipt, to: u64) {
@@ -488,7 +498,7 @@ impl Pair {
 
     /// What recovery does: an earlier snapshot, and the log after it, though it
     /// be applied twice. Wake-ups are not in the log: their timers fire again.
-    fn replay(&self, index: &Index) {
+    fn replay(&self, index: Index) {
         let (from, saved) = index.get(&self.snapshots);
         for (each, all) in [(1, 1), (2, 1), (1, 2)] {
             let mut replayed = Ledger::restore(saved);
