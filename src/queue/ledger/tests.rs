@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::format::cursor::Cursor;
-use crate::format::ledger::LedgerState;
+use crate::format::ledger::{Change, LedgerState};
 use crate::ids::{PartitionId, TopicId, to_u64, to_usize};
 use bytes::BytesMut;
 
@@ -501,6 +501,29 @@ fn a_delayed_retry_keeps_its_key_busy_through_a_restart() {
          parked -> 2; restart; receive 9 ->; parked -> 2; wake 1 60 -> true
          receive 9 -> 1; ack 1; receive 9 -> 0",
     );
+}
+
+#[test]
+fn a_failure_that_is_replayed_ends_the_delay_before_it() {
+    let (offset, first) = (at(0), seconds(9));
+    let mut ledger = Ledger::new(Offset::ZERO);
+    let (due, failures) = (seconds(50), 2);
+    ledger.apply(&Change::Delayed {
+        offset,
+        due,
+        key: None,
+    });
+    // That it was woken and delivered between the two is not in the log.
+    let failed = Change::Failed {
+        offset,
+        failures,
+        first,
+    };
+    ledger.apply(&failed);
+    assert_eq!(ledger.due(offset), None);
+    ledger.done(offset, at(1));
+    ledger.apply(&failed);
+    assert_eq!(ledger.failures(offset), None, "done is done");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! shortcut.
 
 use super::*;
-use crate::format::ledger::{Change, SavedDelay, SavedFailures};
+use crate::format::ledger::{SavedDelay, SavedFailures};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
