@@ -27,6 +27,7 @@ pub(crate) mod ledger;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod snapshot;
+pub(crate) mod timers;
 pub(crate) mod topic;
 pub(crate) mod varint;
 pub(crate) mod walfile;
