@@ -19,6 +19,7 @@ use crate::format::ledger::{self as book, LedgerState};
 use crate::format::record::{Record, RecordView, split_first};
 use crate::format::segment::{SEGMENT_FOOTER_LEN, SegmentFooter, SegmentHeader};
 use crate::format::snapshot::{SNAPSHOT_HEADER_LEN, Snapshot};
+use crate::format::timers::{self, RunHeader, TIMER_BLOCK_LEN, TimerState};
 use crate::format::topic::TopicMeta;
 use crate::format::walfile::{WAL_HEADER_LEN, WalBlock, WalHeader};
 use crate::format::{compress as codec, varint as leb};
@@ -339,6 +340,33 @@ pub fn snapshot(data: &[u8]) {
     let crc = seed.checksum(data.get(4..SNAPSHOT_HEADER_LEN).unwrap_or_default());
     patch_u32(&mut data, 0, crc);
     open(&data);
+}
+
+/// A run of timers: header and blocks, which need not be whole; and a state.
+pub fn timers(data: &[u8]) {
+    let run = timers::run_seed(STORE, GENERATION);
+    let mut found = Vec::new();
+    for (bytes, number) in data.chunks(TIMER_BLOCK_LEN).zip(0..) {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(TIMER_BLOCK_LEN, 0);
+        for bytes in both(&bytes, 0, run.and(number)) {
+            if let Ok(header) = RunHeader::decode(&bytes) {
+                assert_eq!(header.encode(), bytes);
+            }
+            if let Ok(first) = timers::decode_block(&bytes, run, number, &mut found) {
+                let mut out = BytesMut::new();
+                let count = timers::encode_block(&found, first, run, number, &mut out);
+                assert_eq!((count, &*out), (found.len(), &*bytes));
+            }
+        }
+    }
+    let mut cursor = Cursor::new(data);
+    if let Ok(state) = TimerState::decode(&mut cursor) {
+        let mut out = BytesMut::new();
+        state.encode(&mut out);
+        out.extend_from_slice(cursor.rest());
+        assert_eq!(out, data);
+    }
 }
 
 /// Metadata of topics, one after the other.

@@ -107,6 +107,8 @@ mod retention;
 mod segment;
 mod signal;
 mod sync;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine takes it up next"))]
+mod timers;
 mod topic;
 mod wal;
 

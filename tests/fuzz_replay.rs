@@ -19,6 +19,7 @@ const TARGETS: &[Target] = &[
     ("record", fuzzing::record),
     ("segment", fuzzing::segment),
     ("snapshot", fuzzing::snapshot),
+    ("timers", fuzzing::timers),
     ("topic", fuzzing::topic),
     ("varint", fuzzing::varint),
     ("walfile", fuzzing::walfile),

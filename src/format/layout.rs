@@ -16,6 +16,10 @@ pub(crate) const SNAPSHOT_TMP: &str = "snapshot.tmp";
 /// The directories of a store.
 pub(crate) const DIRECTORIES: [&str; 3] = ["wal", "snapshot", "topics"];
 
+/// The directory of timer runs. It need not be there: a store without long
+/// delays has none.
+pub(crate) const TIMERS: &str = "timers";
+
 /// Most names of one directory that a report lists.
 pub(crate) const STRANGERS_MAX: usize = 100;
 
@@ -26,9 +30,22 @@ pub(crate) fn snapshot_name(lsn: Lsn) -> String {
 
 /// The LSN that a name says, if it is a name of a snapshot.
 pub(crate) fn parse_snapshot_name(name: &str) -> Option<Lsn> {
-    let digits = name.strip_suffix(".snap")?;
+    parse_twenty_digits(name.strip_suffix(".snap")?).map(Lsn::new)
+}
+
+/// Name of the timer run with this number.
+pub(crate) fn run_name(number: u64) -> String {
+    format!("{number:020}.run")
+}
+
+/// The number that a name says, if it is a name of a timer run.
+pub(crate) fn parse_run_name(name: &str) -> Option<u64> {
+    parse_twenty_digits(name.strip_suffix(".run")?)
+}
+
+fn parse_twenty_digits(digits: &str) -> Option<u64> {
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok().map(Lsn::new)).flatten()
+    plain.then(|| digits.parse().ok()).flatten()
 }
 
 /// The number of a topic or a partition that a directory's name says.
@@ -39,7 +56,7 @@ pub(crate) fn parse_number(name: &str) -> Option<u32> {
 
 /// True if the store's own directory has a file or directory of this name.
 pub(crate) fn is_in_root(name: &str) -> bool {
-    [LOCK, IDENTITY, IDENTITY_TMP].contains(&name) || DIRECTORIES.contains(&name)
+    [LOCK, IDENTITY, IDENTITY_TMP, TIMERS].contains(&name) || DIRECTORIES.contains(&name)
 }
 
 /// True if the directory `snapshot` has files of this name.
@@ -73,7 +90,16 @@ mod tests {
         let lsn = Lsn::new(4096);
         assert_eq!(parse_snapshot_name(&snapshot_name(lsn)), Some(lsn));
         assert!(is_in_snapshot(SNAPSHOT_TMP) && !is_in_snapshot("1.snap"));
-        assert!(is_in_root("wal") && !is_in_root("lock"));
+        assert!(is_in_root("wal") && is_in_root(TIMERS) && !is_in_root("lock"));
+        assert_eq!(parse_run_name(&run_name(u64::MAX)), Some(u64::MAX));
+        for name in [
+            "1.run",
+            "000000000000000000001.run",
+            "0000000000000000000x.run",
+        ] {
+            assert_eq!(parse_run_name(name), None, "{name}");
+        }
+        assert_eq!(parse_run_name(&snapshot_name(lsn)), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const LAYERS: &[Layer] = &[
     ),
     (&["format"], 1, false),
     (&["io"], 1, false),
-    (&["segment", "wal"], 3, false),
+    (&["segment", "wal", "timers"], 3, false),
     (&["partition"], 4, false),
     (&["topic"], 5, false),
     (&["retention", "compaction"], 6, false),

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod golden;
+
 const STORE: StoreId = StoreId::new([4; 16]);
 
 fn seed() -> Seed {
