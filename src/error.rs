@@ -40,6 +40,10 @@ pub enum ErrorKind {
     Busy,
     /// The disk or a quota is full; the engine is unchanged. Free space, retry.
     Full,
+    /// A delivery is not this consumer's any more: it was answered before, or its
+    /// lease ended and somebody else has the message. Nothing was changed; drop
+    /// the work, or undo it.
+    Fenced,
     /// Stored bytes are not what was written. Run `duolog verify` before going on.
     Corrupt,
     /// A write or a sync failed, so what is on disk is unknown. Close and reopen:
@@ -66,6 +70,7 @@ impl fmt::Display for ErrorKind {
             Self::OutOfRange => "out of range",
             Self::Busy => "limit reached",
             Self::Full => "no space left",
+            Self::Fenced => "no longer this consumer's",
             Self::Corrupt => "corrupt",
             Self::Poisoned => "poisoned by a failed write or sync",
             Self::Closed => "closed",

@@ -112,14 +112,20 @@ mod timers;
 mod topic;
 mod wal;
 
-pub use engine::{Engine, Info, Reader, RecoveryReport, Stats, Ticket, Topic};
+pub use engine::{
+    AckBatch, Consumer, Delivery, Engine, Info, Queue, Reader, Receive, RecoveryReport,
+    SendOptions, SendTicket, Stats, Ticket, Topic,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};
 pub use options::{
-    AppendOptions, Background, Codec, Durability, OnLimit, Options, ReadMode, Retention,
-    SyncPolicy, TopicOptions, WriteMode,
+    AppendOptions, Background, Backoff, Codec, ConsumerOptions, Durability, Filter, OnLimit,
+    Options, Overflow, QueueOptions, ReadMode, Retention, SyncPolicy, TopicOptions, WriteMode,
 };
 pub use partition::{Appended, Fetch, Fetched, PartitionInfo, Start, StoredRecord};
+pub use queue::{
+    Browsed, DeadReason, DeathNote, Message, MessageId, MessageState, QueueInfo, QueueStats,
+};
 pub use topic::TopicInfo;
 
 /// Limits that are part of the format: the same in every store.

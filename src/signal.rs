@@ -4,11 +4,11 @@
 //! that news between looking and sleeping is never lost.
 
 use std::fmt;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Takes a lock whose holder may have panicked.
@@ -59,6 +59,15 @@ impl Signal {
         tasks.into_iter().for_each(Waker::wake);
     }
 
+    /// Wakes `waker` with the next news. To be called before looking at what the
+    /// news are about.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut sleepers = lock(&self.sleepers);
+        if !sleepers.tasks.iter().any(|task| task.will_wake(waker)) {
+            sleepers.tasks.push(waker.clone());
+        }
+    }
+
     /// Sleeps until there are news since `seen`, at most `timeout`. True if
     /// there are.
     pub(crate) fn wait(&self, seen: u64, timeout: Duration) -> bool {
@@ -76,10 +85,40 @@ impl Signal {
     }
 }
 
+/// Who else is told of news, beside those that wait for them: any number, and
+/// mostly none.
+#[derive(Debug, Default)]
+pub(crate) struct Audience {
+    some: AtomicBool,
+    signals: Mutex<Vec<Arc<Signal>>>,
+}
+
+impl Audience {
+    /// Tells `signal`, too, from now on.
+    pub(crate) fn add(&self, signal: &Arc<Signal>) {
+        lock(&self.signals).push(Arc::clone(signal));
+        self.some.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn remove(&self, signal: &Arc<Signal>) {
+        let mut signals = lock(&self.signals);
+        signals.retain(|other| !Arc::ptr_eq(other, signal));
+        self.some.store(!signals.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Costs a look where there is nobody.
+    pub(crate) fn notify(&self) {
+        if self.some.load(Ordering::SeqCst) {
+            lock(&self.signals)
+                .iter()
+                .for_each(|signal| signal.notify());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn news_before_the_sleep_are_not_lost() {

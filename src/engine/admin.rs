@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Shared, Topic};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::snapshot::Garbage;
 use crate::format::topic::TopicMeta;
@@ -38,16 +38,8 @@ impl Engine {
         check_name(name)?;
         options.check()?;
         let _admin = lock(&shared.admin);
-        let id = {
-            let catalog = shared.catalog();
-            if catalog.contains(name) {
-                return Err(Error::new(
-                    ErrorKind::Exists,
-                    format!("there is a topic {name:?} already; use it, or choose another name"),
-                ));
-            }
-            catalog.next_id
-        };
+        shared.check_free(name)?;
+        let id = shared.catalog().next_id;
         let meta = TopicMeta {
             id,
             name: name.to_owned(),
@@ -62,21 +54,23 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `NotFound`, `Closed`.
+    /// `NotFound`, `Closed`; `Invalid` if it is a queue.
     pub fn topic(&self, name: &str) -> Result<Topic> {
         self.shared().check_open()?;
+        self.shared().refuse_queue(name)?;
         let state = self.shared().catalog().get(name)?;
         Ok(Topic::new(self.clone(), state))
     }
 
-    /// All topics, sorted by name; also after the engine was closed.
+    /// All topics, sorted by name, without those that have the messages of
+    /// queues; also after the engine was closed.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicInfo> {
-        self.shared()
-            .catalog()
-            .all()
-            .map(|topic| topic.info())
-            .collect()
+        let shared = self.shared();
+        let catalog = shared.catalog();
+        let queues = shared.queues.registry();
+        let topics = catalog.all().filter(|topic| !queues.contains(&topic.name));
+        topics.map(|topic| topic.info()).collect()
     }
 
     /// Gives a topic new options, all of them; durable at return. Partitions
@@ -92,6 +86,7 @@ impl Engine {
         shared.check_open()?;
         options.check()?;
         let _admin = lock(&shared.admin);
+        shared.refuse_queue(name)?;
         let topic = shared.catalog().get(name)?;
         let present = topic.options().partitions;
         if options.partitions < present {
@@ -116,15 +111,17 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `NotFound`, `Closed`, `ReadOnly`, `Full`, and nothing is changed then.
-    /// `Poisoned`: the topic may or may not be there when the store is opened
-    /// again.
+    /// `Invalid` if it has subscriptions; `NotFound`, `Closed`, `ReadOnly`, `Full`,
+    /// and nothing is changed then. `Poisoned`: the topic may or may not be there
+    /// when the store is opened again.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let shared = self.shared();
         shared.check_open()?;
         {
             let _admin = lock(&shared.admin);
+            shared.refuse_queue(name)?;
             let topic = shared.catalog().get(name)?;
+            shared.check_unsubscribed(&topic)?;
             shared.log_change(Entry::DeleteTopic(topic.id))?;
             // From here on no flush makes a file of it.
             topic.delete();

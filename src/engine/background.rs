@@ -156,6 +156,7 @@ impl Shared {
             did |= self.retention_pass()? > 0;
         }
         did |= self.remove_garbage()?;
+        did |= self.queues.step()?;
         Ok(did)
     }
 

@@ -13,13 +13,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Shared, create};
+use super::{CheckpointState, Shared, create};
 use crate::error::{Error, Result};
 use crate::format::layout;
 use crate::format::snapshot::Snapshot;
 use crate::ids::Lsn;
 use crate::partition::{FlushUpTo, Partition};
 use crate::signal::lock;
+use crate::timers::Turn;
 
 /// Snapshots that are kept: one, and one to fall back to.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -36,8 +37,12 @@ impl Shared {
         let mut state = lock(&self.checkpoint);
         state.at = self.options.clock.monotonic();
         let wal = self.env.wal()?;
+        self.reclaim()?;
         self.seal_all()?;
-        let (lsn, snapshot) = self.take_stock()?;
+        let (lsn, mut snapshot) = self.take_stock()?;
+        let turn = self.save_queues(&mut snapshot)?;
+        // What was saved of queues may be of frames behind the cut: durable
+        // before the snapshot is, or it would know of what never happened.
         wal.sync()?;
         // Batches that are in no log make a difference without an LSN.
         let unlogged = self.env.unlogged.swap(false, Ordering::AcqRel);
@@ -55,12 +60,15 @@ impl Shared {
         self.env.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
         if !known {
             state.snapshots.push_back(lsn);
+            state.turns.push_back(turn);
         }
         while state.snapshots.len() > SNAPSHOTS_KEPT {
             if let Some(old) = state.snapshots.pop_front() {
+                state.turns.pop_front();
                 self.remove_snapshot(old)?;
             }
         }
+        self.retire_timers(&state)?;
         let oldest = state.snapshots.front().copied().unwrap_or(lsn);
         wal.release(oldest)?;
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
@@ -80,9 +88,69 @@ impl Shared {
             next_topic: catalog.next_id,
             trusted_time: lock(&self.guard).trusted(),
             topics: catalog.all().map(|topic| topic.meta()).collect(),
+            queues: self
+                .queues
+                .registry()
+                .all()
+                .map(|queue| queue.meta())
+                .collect(),
             ..Snapshot::default()
         };
         Ok((lsn, snapshot))
+    }
+
+    /// Lets go of what queues are done with: a message that was consumed before
+    /// it was flushed never reaches a segment, and segments of which all is done
+    /// are removed.
+    ///
+    /// The log says so first, in one frame, which is behind the acks that it
+    /// relies on.
+    fn reclaim(&self) -> Result<()> {
+        let queues: Vec<_> = self.queues.registry().all().map(Arc::clone).collect();
+        let mut trims = Vec::new();
+        for queue in queues {
+            let topic = self.catalog().by_id(queue.id).map(Arc::clone);
+            let Some(topic) = topic else {
+                continue;
+            };
+            for (number, floor) in queue.floors() {
+                let partition = topic.partition(number)?;
+                if floor > partition.start() {
+                    trims.push((Arc::clone(partition), floor));
+                }
+            }
+        }
+        self.trim_all(&trims)
+    }
+
+    /// Adds the queues, as they are now: at the cut or later.
+    ///
+    /// The timers first: one that fires meanwhile is in neither, or in both. A
+    /// ledger without its timer would wait for ever; a timer without its delay
+    /// is ignored.
+    fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
+        let turn = {
+            let mut timers = lock(&self.queues.timers);
+            timers.spill()?;
+            timers.merge()?;
+            let saved = timers.save();
+            snapshot.timers = saved.state;
+            saved.turn
+        };
+        let queues: Vec<_> = self.queues.registry().all().map(Arc::clone).collect();
+        for queue in queues {
+            if snapshot.queues.iter().any(|meta| meta.id == queue.id) {
+                queue.save(&mut snapshot.ledgers);
+            }
+        }
+        Ok(turn)
+    }
+
+    /// Removes runs of timers that no snapshot that is kept can list.
+    fn retire_timers(&self, state: &CheckpointState) -> Result<()> {
+        let oldest = state.turns.front().copied().unwrap_or_default();
+        let dead = lock(&self.queues.timers).retire(oldest);
+        self.queues.timers_env.remove(&dead)
     }
 
     /// Flushes the tails of all partitions up to `lsn`.

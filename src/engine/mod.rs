@@ -17,9 +17,11 @@ use crate::ids::Lsn;
 use crate::io::{Directory, FileSystem, LockGuard};
 use crate::options::Options;
 use crate::partition::PartitionEnv;
+use crate::queue::QueueEnv;
 use crate::retention::TimeGuard;
 use crate::signal::lock;
 use crate::sync::Mutex;
+use crate::timers::Turn;
 use crate::topic::Catalog;
 use crate::wal::Wal;
 
@@ -29,7 +31,9 @@ mod checkpoint;
 mod create;
 mod maintenance;
 mod open;
+mod queue;
 mod reader;
+mod replay;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -37,6 +41,7 @@ mod ticket;
 mod topic;
 mod upper;
 
+pub use queue::{AckBatch, Consumer, Delivery, Queue, Receive, SendOptions, SendTicket};
 pub use reader::Reader;
 pub use report::{Info, RecoveryReport, Stats};
 pub use ticket::Ticket;
@@ -93,6 +98,7 @@ struct Shared {
     identity: Identity,
     snapshots: Arc<dyn Directory>,
     env: Arc<PartitionEnv>,
+    queues: Arc<QueueEnv>,
     catalog: RwLock<Catalog>,
     /// Held by changes of the catalog from the log to memory, and by a
     /// checkpoint while it takes stock: what it sees is what the log says.
@@ -148,6 +154,8 @@ impl BackEnd {
 struct CheckpointState {
     /// LSNs of the snapshots that are kept, oldest first.
     snapshots: VecDeque<Lsn>,
+    /// Which save of the timers each of them has.
+    turns: VecDeque<Turn>,
     /// Monotonic time of the last checkpoint.
     at: Duration,
     /// Monotonic time of the last pass of retention.
@@ -190,7 +198,10 @@ impl Shared {
             topic
                 .used()
                 .iter()
-                .for_each(|partition| partition.news().notify());
+                .for_each(|partition| partition.announce());
+        }
+        for queue in self.queues.registry().all() {
+            queue.signal().notify();
         }
         self.env.let_go();
         drop(lock(&self.lock).take());

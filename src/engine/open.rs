@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use super::background::{Helper, Threads};
+use super::replay::Replayer;
 use super::upper::Upper;
 use super::{BackEnd, CheckpointState, Engine, Owner, RecoveryReport, Shared, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::DecodeError;
-use crate::format::entry::Entry;
 use crate::format::identity::{IDENTITY_LEN, Identity};
 use crate::format::layout;
-use crate::format::snapshot::{Garbage, Snapshot};
+use crate::format::snapshot::Snapshot;
 use crate::ids::{Lsn, to_u64, to_usize};
 use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem, WriteQueue};
 use crate::options::{Background, Options, WriteMode};
 use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writers};
+use crate::queue::QueueEnv;
 use crate::retention::TimeGuard;
 use crate::sync::Mutex;
-use crate::topic::Catalog;
-use crate::wal::recover::{From, Recovered, Replay, recover};
+use crate::timers::{Timers, TimersEnv, Turn};
+use crate::wal::recover::{From, Recovered, recover};
 use crate::wal::{FilesEnv, Wal, WalOptions};
 
 /// Largest snapshot file that is read.
@@ -166,7 +167,13 @@ fn assemble(
     let mut loaded = load_snapshot(&*snapshots, identity)?;
     env.snapshot_lsn
         .store(loaded.snapshot.lsn.get(), Ordering::Relaxed);
-    let mut state = Replayer::new(&env, &mut loaded.snapshot)?;
+    let timers_env = TimersEnv {
+        dir: child(layout::TIMERS)?,
+        store: identity.store,
+    };
+    let timers = Timers::open(timers_env.clone(), &loaded.snapshot.timers)?;
+    let queues = QueueEnv::new(Arc::clone(&env), timers, timers_env);
+    let mut state = Replayer::new(&env, &queues, &mut loaded.snapshot)?;
     let files = FilesEnv {
         dir: wal_dir,
         store: identity.store,
@@ -180,6 +187,7 @@ fn assemble(
         keep: loaded.keep(),
     };
     let recovered = recover(&files, from, !options.read_only, &mut state)?;
+    state.finish()?;
     let mut report = report(&loaded, &recovered, state.records);
     let Replayer {
         catalog, garbage, ..
@@ -206,9 +214,11 @@ fn assemble(
         identity,
         snapshots,
         env,
+        queues,
         catalog: RwLock::new(catalog),
         admin: Mutex::new(()),
         checkpoint: Mutex::new(CheckpointState {
+            turns: loaded.kept.iter().map(|_| Turn::default()).collect(),
             snapshots: loaded.kept,
             at: now,
             retention_at: now,
@@ -428,88 +438,4 @@ fn read_snapshot(dir: &dyn Directory, lsn: Lsn, identity: Identity) -> Result<Sn
         "snapshot/{name} is of LSN {}: it was renamed",
         snapshot.lsn
     )))
-}
-
-/// Applies what the log says to what the snapshot has.
-struct Replayer<'a> {
-    env: &'a Arc<PartitionEnv>,
-    catalog: Catalog,
-    garbage: Vec<Garbage>,
-    records: u64,
-}
-
-impl<'a> Replayer<'a> {
-    fn new(env: &'a Arc<PartitionEnv>, snapshot: &mut Snapshot) -> Result<Self> {
-        let mut catalog = Catalog::default();
-        for meta in std::mem::take(&mut snapshot.topics) {
-            catalog.add(meta, env)?;
-        }
-        catalog.next_id = catalog.next_id.max(snapshot.next_topic);
-        for state in std::mem::take(&mut snapshot.partitions) {
-            let Some(topic) = catalog.by_id(state.id.topic) else {
-                return Err(Error::corrupt(format!(
-                    "the snapshot has state for partition {} of no topic",
-                    state.id
-                )));
-            };
-            topic.restore(state)?;
-        }
-        Ok(Self {
-            env,
-            catalog,
-            garbage: std::mem::take(&mut snapshot.garbage),
-            records: 0,
-        })
-    }
-
-    fn apply(&mut self, end: Lsn, entry: &Entry<'_>) -> Result<()> {
-        match entry {
-            Entry::Append(id, batch) => {
-                let Some(topic) = self.catalog.by_id(id.topic) else {
-                    return self.check_deleted(id.topic);
-                };
-                self.records += topic.partition(id.partition)?.replay(batch, end)?;
-            }
-            Entry::CreateTopic(meta) => {
-                // Below the next id it was there before, and deleted since.
-                if meta.id >= self.catalog.next_id {
-                    self.catalog.add(meta.clone(), self.env)?;
-                }
-            }
-            Entry::AlterTopic(meta) => {
-                if let Some(topic) = self.catalog.by_id(meta.id) {
-                    topic.alter(meta.options.clone());
-                }
-            }
-            Entry::DeleteTopic(id) => {
-                if let Some(topic) = self.catalog.remove(*id) {
-                    topic.delete();
-                    self.garbage.push(Garbage::Topic(*id));
-                }
-            }
-            Entry::Trim(id, start) => {
-                if let Some(topic) = self.catalog.by_id(id.topic) {
-                    let (_, dead) = topic.partition(id.partition)?.replay_trim(*start);
-                    self.garbage.extend(dead);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// An append to a topic that was deleted since is no loss.
-    fn check_deleted(&self, id: crate::ids::TopicId) -> Result<()> {
-        if id < self.catalog.next_id {
-            return Ok(());
-        }
-        Err(Error::corrupt(format!(
-            "the log has a batch for topic {id}, which was never created"
-        )))
-    }
-}
-
-impl Replay for Replayer<'_> {
-    fn commit(&mut self, _lsn: Lsn, end: Lsn, entries: &[Entry<'_>]) -> Result<()> {
-        entries.iter().try_for_each(|entry| self.apply(end, entry))
-    }
 }

@@ -13,6 +13,8 @@ use bytes::BufMut;
 use super::DecodeError;
 use super::batch::BatchHeader;
 use super::cursor::Cursor;
+use super::ledger::{self, Change};
+use super::queue::QueueMeta;
 use super::topic::TopicMeta;
 use crate::ids::{Offset, PartitionId, TopicId, to_u64};
 
@@ -21,6 +23,10 @@ const CREATE_TOPIC: u8 = 2;
 const ALTER_TOPIC: u8 = 3;
 const DELETE_TOPIC: u8 = 4;
 const TRIM: u8 = 5;
+const CREATE_QUEUE: u8 = 6;
+const ALTER_QUEUE: u8 = 7;
+const DELETE_QUEUE: u8 = 8;
+const LEDGER: u8 = 9;
 
 /// Bytes of an append entry before its batch.
 pub(crate) const APPEND_ENTRY_LEN: usize = 12;
@@ -29,7 +35,7 @@ pub(crate) const APPEND_ENTRY_LEN: usize = 12;
 const OTHER_LEN_MAX: usize = 160;
 
 /// One change of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Entry<'a> {
     /// A batch, as it goes to the tail and the segment.
     Append(PartitionId, &'a [u8]),
@@ -39,6 +45,12 @@ pub(crate) enum Entry<'a> {
     DeleteTopic(TopicId),
     /// The first offset that is kept from now on.
     Trim(PartitionId, Offset),
+    CreateQueue(Box<QueueMeta>),
+    /// The new options, whole.
+    AlterQueue(Box<QueueMeta>),
+    DeleteQueue(TopicId),
+    /// What changes in the ledger of a lane.
+    Ledger(PartitionId, Vec<Change>),
 }
 
 impl<'a> Entry<'a> {
@@ -47,7 +59,9 @@ impl<'a> Entry<'a> {
         match self {
             Self::Append(_, batch) => APPEND_ENTRY_LEN + batch.len(),
             Self::CreateTopic(meta) | Self::AlterTopic(meta) => OTHER_LEN_MAX + meta.name.len(),
-            Self::DeleteTopic(_) | Self::Trim(..) => OTHER_LEN_MAX,
+            Self::DeleteTopic(_) | Self::Trim(..) | Self::DeleteQueue(_) => OTHER_LEN_MAX,
+            Self::CreateQueue(meta) | Self::AlterQueue(meta) => 4 + meta.len_max(),
+            Self::Ledger(_, changes) => 12 + ledger::encoded_len_max(changes),
         }
     }
 
@@ -76,6 +90,23 @@ impl<'a> Entry<'a> {
                 put_partition(out, *id);
                 out.put_u64_le(start.get());
             }
+            Self::CreateQueue(meta) => {
+                put_head(out, CREATE_QUEUE);
+                meta.encode(out);
+            }
+            Self::AlterQueue(meta) => {
+                put_head(out, ALTER_QUEUE);
+                meta.encode(out);
+            }
+            Self::DeleteQueue(id) => {
+                put_head(out, DELETE_QUEUE);
+                out.put_u32_le(id.get());
+            }
+            Self::Ledger(id, changes) => {
+                put_head(out, LEDGER);
+                put_partition(out, *id);
+                ledger::encode(changes, out);
+            }
         }
     }
 
@@ -95,11 +126,15 @@ impl<'a> Entry<'a> {
                 split_partition(cursor)?,
                 Offset::new(cursor.u64("start offset")?),
             ),
+            CREATE_QUEUE => Self::CreateQueue(Box::new(QueueMeta::decode(cursor)?)),
+            ALTER_QUEUE => Self::AlterQueue(Box::new(QueueMeta::decode(cursor)?)),
+            DELETE_QUEUE => Self::DeleteQueue(TopicId::new(cursor.u32("queue id")?)),
+            LEDGER => Self::Ledger(split_partition(cursor)?, ledger::decode(cursor)?),
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "entry kind",
                     found: u64::from(other),
-                    supported: "1 to 5",
+                    supported: "1 to 9",
                 });
             }
         })
@@ -158,11 +193,22 @@ mod tests {
         out
     }
 
+    fn queue(id: u32) -> Box<QueueMeta> {
+        Box::new(QueueMeta {
+            id: TopicId::new(id),
+            name: "q".to_owned(),
+            options: crate::options::QueueOptions::default(),
+            source: None,
+        })
+    }
+
     fn entry() -> impl Strategy<Value = Entry<'static>> {
-        let id = (any::<u32>(), any::<u32>()).prop_map(|(topic, partition)| PartitionId {
-            topic: TopicId::new(topic),
-            partition,
-        });
+        let id = || {
+            (any::<u32>(), any::<u32>()).prop_map(|(topic, partition)| PartitionId {
+                topic: TopicId::new(topic),
+                partition,
+            })
+        };
         let meta =
             (any::<u32>(), ".{0,30}", 1..=100_000_u32).prop_map(|(id, name, count)| TopicMeta {
                 id: TopicId::new(id),
@@ -170,10 +216,16 @@ mod tests {
                 options: TopicOptions::default().partitions(count),
             });
         prop_oneof![
-            (id, any::<u64>()).prop_map(|(id, at)| Entry::Trim(id, Offset::new(at))),
+            (id(), any::<u64>()).prop_map(|(id, at)| Entry::Trim(id, Offset::new(at))),
             any::<u32>().prop_map(|id| Entry::DeleteTopic(TopicId::new(id))),
             meta.clone().prop_map(Entry::CreateTopic),
             meta.prop_map(Entry::AlterTopic),
+            any::<u32>().prop_map(|id| Entry::DeleteQueue(TopicId::new(id))),
+            any::<u32>().prop_map(|id| Entry::CreateQueue(queue(id))),
+            (id(), 0..u64::MAX - 1).prop_map(|(id, at)| {
+                let (from, to) = (Offset::new(at), Offset::new(at + 1));
+                Entry::Ledger(id, vec![Change::Done { from, to }])
+            }),
         ]
     }
 
@@ -200,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_later_version_is_unsupported() {
-        for kind in [0, 6, 255] {
+        for kind in [0, 10, 255] {
             let bytes = [kind, 0, 0, 0, 1, 0, 0, 0];
             let found = decode(&bytes);
             assert!(

@@ -14,7 +14,7 @@ pub(crate) const IDENTITY_TMP: &str = "store.tmp";
 /// Name of a snapshot that is being written.
 pub(crate) const SNAPSHOT_TMP: &str = "snapshot.tmp";
 /// The directories of a store.
-pub(crate) const DIRECTORIES: [&str; 3] = ["wal", "snapshot", "topics"];
+pub(crate) const DIRECTORIES: [&str; 4] = ["wal", "snapshot", "topics", TIMERS];
 
 /// The directory of timer runs. It need not be there: a store without long
 /// delays has none.
@@ -56,7 +56,7 @@ pub(crate) fn parse_number(name: &str) -> Option<u32> {
 
 /// True if the store's own directory has a file or directory of this name.
 pub(crate) fn is_in_root(name: &str) -> bool {
-    [LOCK, IDENTITY, IDENTITY_TMP, TIMERS].contains(&name) || DIRECTORIES.contains(&name)
+    [LOCK, IDENTITY, IDENTITY_TMP].contains(&name) || DIRECTORIES.contains(&name)
 }
 
 /// True if the directory `snapshot` has files of this name.

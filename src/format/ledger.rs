@@ -8,6 +8,8 @@
 
 mod done;
 
+use std::fmt;
+
 use bytes::BufMut;
 
 use super::cursor::{Cursor, put_varint};
@@ -20,6 +22,7 @@ const DONE: u8 = 1;
 const DELAYED: u8 = 2;
 const FAILED: u8 = 3;
 const READY: u8 = 4;
+const EXPIRES: u8 = 5;
 
 /// Most bytes of one change: of one that is delayed, with a key.
 const CHANGE_LEN_MAX: usize = 2 + 2 * VARINT_LEN_MAX + 8;
@@ -48,6 +51,8 @@ pub(crate) enum Change {
     },
     /// It was delayed, and is ready before its time.
     Ready { offset: Offset },
+    /// It is of no use from `due` on: what the timers have to know.
+    Expires { offset: Offset, due: Timestamp },
 }
 
 /// Appends changes, with their count before them.
@@ -120,6 +125,11 @@ impl Change {
                 out.put_u8(READY);
                 put_offset(out, offset);
             }
+            Self::Expires { offset, due } => {
+                out.put_u8(EXPIRES);
+                put_offset(out, offset);
+                put_varint(out, zigzag(due.millis()));
+            }
         }
     }
 
@@ -149,14 +159,35 @@ impl Change {
             READY => Self::Ready {
                 offset: split_offset(cursor)?,
             },
+            EXPIRES => Self::Expires {
+                offset: split_offset(cursor)?,
+                due: Timestamp::from_millis(cursor.signed("time of expiry")?),
+            },
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "kind of ledger change",
                     found: u64::from(other),
-                    supported: "1 to 4",
+                    supported: "1 to 5",
                 });
             }
         })
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done { from, to } if to.since(*from) == 1 => write!(f, "{from} done"),
+            Self::Done { from, to } => write!(f, "{from} to {to} done"),
+            Self::Delayed { offset, due, .. } => {
+                write!(f, "{offset} delayed until {}", due.millis())
+            }
+            Self::Failed {
+                offset, failures, ..
+            } => write!(f, "{offset} failed {failures} times"),
+            Self::Ready { offset } => write!(f, "{offset} ready"),
+            Self::Expires { offset, due } => write!(f, "{offset} expires at {}", due.millis()),
+        }
     }
 }
 

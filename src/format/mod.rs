@@ -19,11 +19,8 @@ mod golden;
 pub(crate) mod identity;
 pub(crate) mod index;
 pub(crate) mod layout;
-#[cfg_attr(
-    not(any(test, feature = "fuzzing")),
-    expect(dead_code, reason = "the engine takes it up next")
-)]
 pub(crate) mod ledger;
+pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod snapshot;

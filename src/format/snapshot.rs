@@ -9,6 +9,9 @@ use bytes::{BufMut, BytesMut};
 
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32, put_varint};
+use super::ledger::LedgerState;
+use super::queue::QueueMeta;
+use super::timers::TimerState;
 use super::topic::{TopicMeta, narrow};
 use super::{DecodeError, SNAPSHOT_PAYLOAD_LEN_MAX};
 use crate::ids::{Lsn, Offset, PartitionId, StoreId, Timestamp, TopicId, to_u64, to_usize};
@@ -22,6 +25,9 @@ const SECTION_ENGINE: u64 = 1;
 const SECTION_TOPICS: u64 = 2;
 const SECTION_PARTITIONS: u64 = 3;
 const SECTION_GARBAGE: u64 = 4;
+const SECTION_QUEUES: u64 = 5;
+const SECTION_LEDGERS: u64 = 6;
+const SECTION_TIMERS: u64 = 7;
 
 /// What is known of one segment without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +70,7 @@ pub(crate) enum Garbage {
 }
 
 /// The state of a store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     /// All below is in here; replay starts at this LSN.
     pub(crate) lsn: Lsn,
@@ -76,6 +82,10 @@ pub(crate) struct Snapshot {
     pub(crate) topics: Vec<TopicMeta>,
     pub(crate) partitions: Vec<PartitionState>,
     pub(crate) garbage: Vec<Garbage>,
+    pub(crate) queues: Vec<QueueMeta>,
+    /// Of lanes that were used.
+    pub(crate) ledgers: Vec<LedgerState>,
+    pub(crate) timers: TimerState,
 }
 
 impl Snapshot {
@@ -97,6 +107,15 @@ impl Snapshot {
             put_varint(out, to_u64(self.garbage.len()));
             self.garbage.iter().for_each(|garbage| garbage.encode(out));
         });
+        put_section(&mut out, SECTION_QUEUES, |out| {
+            put_varint(out, to_u64(self.queues.len()));
+            self.queues.iter().for_each(|queue| queue.encode(out));
+        });
+        put_section(&mut out, SECTION_LEDGERS, |out| {
+            put_varint(out, to_u64(self.ledgers.len()));
+            self.ledgers.iter().for_each(|ledger| ledger.encode(out));
+        });
+        put_section(&mut out, SECTION_TIMERS, |out| self.timers.encode(out));
         self.write_header(&mut out, store);
         out
     }
@@ -169,7 +188,7 @@ impl Snapshot {
             });
         }
         seed.verify(cursor.rest(), payload_crc, "snapshot payload")?;
-        for expected in SECTION_ENGINE..=SECTION_GARBAGE {
+        for expected in SECTION_ENGINE..=SECTION_TIMERS {
             snapshot.decode_section(expected, &mut cursor)?;
         }
         if cursor.is_empty() {
@@ -178,7 +197,7 @@ impl Snapshot {
         Err(DecodeError::Unsupported {
             what: "section of a snapshot",
             found: cursor.varint("section kind")?,
-            supported: "1 to 4",
+            supported: "1 to 7",
         })
     }
 
@@ -190,11 +209,11 @@ impl Snapshot {
         cursor: &mut Cursor<'_>,
     ) -> Result<(), DecodeError> {
         let kind = cursor.varint("section kind")?;
-        if kind != expected && (SECTION_ENGINE..=SECTION_GARBAGE).contains(&kind) {
+        if kind != expected && (SECTION_ENGINE..=SECTION_TIMERS).contains(&kind) {
             return Err(DecodeError::Value {
                 what: "section of a snapshot",
                 found: kind,
-                expected: "1, 2, 3 and 4, once each and in order",
+                expected: "1 to 7, once each and in order",
             });
         }
         let len = to_usize(u64::from(cursor.u32("section length")?));
@@ -208,11 +227,14 @@ impl Snapshot {
             SECTION_TOPICS => self.topics = list(body, TopicMeta::decode)?,
             SECTION_PARTITIONS => self.partitions = list(body, PartitionState::decode)?,
             SECTION_GARBAGE => self.garbage = list(body, Garbage::decode)?,
+            SECTION_QUEUES => self.queues = list(body, QueueMeta::decode)?,
+            SECTION_LEDGERS => self.ledgers = list(body, LedgerState::decode)?,
+            SECTION_TIMERS => self.timers = TimerState::decode(body)?,
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "section of a snapshot",
                     found: other,
-                    supported: "1 to 4",
+                    supported: "1 to 7",
                 });
             }
         }

@@ -90,7 +90,7 @@ impl TopicMeta {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -103,12 +103,12 @@ pub(crate) fn narrow(value: u64, what: &'static str) -> Result<u32, DecodeError>
     })
 }
 
-fn put_limit(out: &mut impl BufMut, limit: Option<u64>) {
+pub(crate) fn put_limit(out: &mut impl BufMut, limit: Option<u64>) {
     out.put_u8(u8::from(limit.is_some()));
     put_varint(out, limit.unwrap_or(0));
 }
 
-fn limit(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
+pub(crate) fn limit(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
     let there = cursor.u8("limit flag")?;
     let value = cursor.varint("limit")?;
     match there {

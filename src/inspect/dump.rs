@@ -117,7 +117,9 @@ impl DumpOptions {
         match entry {
             Entry::Append(id, _) | Entry::Trim(id, _) => self.takes(*id),
             Entry::CreateTopic(meta) | Entry::AlterTopic(meta) => self.takes_topic(meta.id),
-            Entry::DeleteTopic(id) => self.takes_topic(*id),
+            Entry::DeleteTopic(id) | Entry::DeleteQueue(id) => self.takes_topic(*id),
+            Entry::CreateQueue(meta) | Entry::AlterQueue(meta) => self.takes_topic(meta.id),
+            Entry::Ledger(id, _) => self.takes(*id),
         }
     }
 }
@@ -400,6 +402,13 @@ impl Dump<'_> {
             Entry::AlterTopic(meta) => format!("alter topic {} {:?}", meta.id, meta.name),
             Entry::DeleteTopic(id) => format!("delete topic {id}"),
             Entry::Trim(id, start) => format!("trim {id} before offset {start}"),
+            Entry::CreateQueue(meta) => format!("create queue {} {:?}", meta.id, meta.name),
+            Entry::AlterQueue(meta) => format!("alter queue {} {:?}", meta.id, meta.name),
+            Entry::DeleteQueue(id) => format!("delete queue {id}"),
+            Entry::Ledger(id, changes) => {
+                let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+                format!("ledger {id}: {}", changes.join(", "))
+            }
         };
         (self.each)(&DumpItem::Entry {
             lsn: header.lsn,

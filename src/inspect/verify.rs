@@ -182,7 +182,13 @@ impl Dropped {
                 let kept = self.starts.entry(*id).or_default();
                 *kept = (*kept).max(*start);
             }
-            Entry::Append(..) | Entry::CreateTopic(_) | Entry::AlterTopic(_) => {}
+            Entry::Append(..)
+            | Entry::CreateTopic(_)
+            | Entry::AlterTopic(_)
+            | Entry::CreateQueue(_)
+            | Entry::AlterQueue(_)
+            | Entry::DeleteQueue(_)
+            | Entry::Ledger(..) => {}
         }
     }
 
@@ -256,8 +262,28 @@ impl Checker<'_, '_> {
                 self.created.push(meta.id);
                 Ok(())
             }
-            Entry::AlterTopic(_) | Entry::DeleteTopic(_) | Entry::Trim(..) => Ok(()),
+            Entry::CreateQueue(meta) => {
+                if let Some(source) = &meta.source {
+                    self.verify_known("subscription to topic", source.topic)?;
+                    let next = TopicId::new(meta.id.get().saturating_add(1));
+                    self.topics = self.topics.max(next);
+                }
+                Ok(())
+            }
+            Entry::Ledger(id, _) => self.verify_known("ledger of queue", id.topic),
+            Entry::AlterTopic(_)
+            | Entry::DeleteTopic(_)
+            | Entry::Trim(..)
+            | Entry::AlterQueue(_)
+            | Entry::DeleteQueue(_) => Ok(()),
         }
+    }
+
+    fn verify_known(&self, what: &str, id: TopicId) -> Result<(), String> {
+        if id < self.topics {
+            return Ok(());
+        }
+        Err(format!("a {what} {id}: there was never such a one"))
     }
 
     fn verify_batch(&mut self, id: PartitionId, bytes: &[u8]) -> Result<(), String> {

@@ -11,10 +11,15 @@ use crate::error::{Error, Result};
 
 mod append;
 mod engine;
+pub(crate) mod filter;
+mod queue;
 mod topic;
 
 pub use append::{AppendOptions, Codec, Durability, OnLimit};
 pub use engine::{Background, Options, ReadMode, SyncPolicy, WriteMode};
+pub use filter::Filter;
+pub use queue::{Backoff, ConsumerOptions, Overflow, QueueOptions};
+pub(crate) use queue::{SHARDS_MAX, check_lease};
 pub use topic::{Retention, TopicOptions};
 
 /// Checks that `value` of the option `name` lies in `range`.

@@ -108,8 +108,21 @@ pub(crate) fn commit_together(parts: &[Part<'_, '_>], how: How) -> Result<Accept
             handle,
         });
     }
+    commit_along(parts, how, |_| Vec::new())
+}
+
+/// The same, with batches of their own, and further entries in the same frame:
+/// those that `along` makes of where the records go, in the order of `parts`.
+///
+/// It is not asked for transient records, which are in no frame, and runs with
+/// the partitions locked.
+pub(crate) fn commit_along<'e>(
+    parts: &[Part<'_, '_>],
+    how: How,
+    along: impl FnOnce(&[Appended]) -> Vec<Entry<'e>>,
+) -> Result<Accepted> {
     check_commit(parts)?;
-    let (appended, handle) = commit_sealed(parts, how)?;
+    let (appended, handle) = commit_sealed(parts, how, along)?;
     Ok(Accepted { appended, handle })
 }
 
@@ -124,7 +137,7 @@ pub(crate) fn commit_one(
         let appended = part.partition.gather(part, how)?;
         return Ok((appended, None));
     }
-    let (appended, handle) = commit_sealed(parts, how)?;
+    let (appended, handle) = commit_sealed(parts, how, |_| Vec::new())?;
     let first = appended.first().copied();
     Ok((first.expect("one part has one answer"), handle))
 }
@@ -159,10 +172,11 @@ fn check_commit(parts: &[Part<'_, '_>]) -> Result<()> {
     Ok(())
 }
 
-/// A batch of its own for each part, in one frame.
-fn commit_sealed(
+/// A batch of its own for each part, in one frame with what goes along.
+fn commit_sealed<'e>(
     parts: &[Part<'_, '_>],
     how: How,
+    along: impl FnOnce(&[Appended]) -> Vec<Entry<'e>>,
 ) -> Result<(Vec<Appended>, Option<CommitHandle>)> {
     let Some(first) = parts.first() else {
         return Err(Error::invalid("an append needs at least one record"));
@@ -177,21 +191,25 @@ fn commit_sealed(
         states.push(part.partition.open_state()?);
     }
     let mut batches = Vec::with_capacity(parts.len());
+    let mut appended = Vec::with_capacity(parts.len());
     for (part, state) in parts.iter().zip(&mut states) {
         // What gathered before has the lower offsets, and goes first.
         part.partition.seal_open(state, wal);
         let transient = how.durability == Durability::Transient;
+        appended.push(Appended {
+            partition: part.partition.id.partition,
+            offset: state.end,
+            count: part.records.count(),
+        });
         Partition::build(state, part, transient, now);
         batches.push(state.builder.seal(how.codec, part.partition.seed));
     }
     let handle = if how.durability == Durability::Transient {
         None
     } else {
-        let entries: Vec<_> = parts
-            .iter()
-            .zip(&batches)
-            .map(|(part, batch)| Entry::Append(part.partition.id, batch))
-            .collect();
+        let batches = parts.iter().zip(&batches);
+        let batches = batches.map(|(part, batch)| Entry::Append(part.partition.id, batch));
+        let entries: Vec<_> = batches.chain(along(&appended)).collect();
         // A frame that is refused leaves nothing behind: no offset was moved.
         let mut ask = first.partition.ask(how);
         let others = parts.iter().skip(1).map(|part| Arc::clone(part.partition));
@@ -199,15 +217,9 @@ fn commit_sealed(
             .extend(others.map(|other| other as Arc<dyn Observer>));
         Some(wal.enqueue(&entries, ask)?)
     };
-    let mut appended = Vec::with_capacity(parts.len());
     for ((part, state), batch) in parts.iter().zip(&mut states).zip(batches) {
         let lsn = handle.as_ref().map(CommitHandle::end);
         let batch = TailBatch::new(batch, how.durability, lsn);
-        appended.push(Appended {
-            partition: part.partition.id.partition,
-            offset: batch.base,
-            count: part.records.count(),
-        });
         state.end = batch.end;
         part.partition.push(state, batch);
     }
@@ -216,7 +228,7 @@ fn commit_sealed(
     for part in parts {
         part.partition.count(part);
         if !durable {
-            part.partition.news.notify();
+            part.partition.announce();
         }
     }
     Ok((appended, handle.filter(|_| durable)))
@@ -317,7 +329,7 @@ impl Partition {
             handle.ok().map(|handle| handle.end())
         };
         self.push(state, TailBatch::new(bytes, durability, lsn));
-        self.news.notify();
+        self.announce();
     }
 
     /// Seals what gathered, after `linger`.

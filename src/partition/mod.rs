@@ -22,7 +22,7 @@ use crate::format::snapshot::{PartitionState, SegmentMeta};
 use crate::ids::{Lsn, Offset, PartitionId, Timestamp};
 use crate::options::{Codec, TopicOptions};
 use crate::segment::{ActiveIndex, SegmentEnv, SegmentWriter};
-use crate::signal::{Signal, lock};
+use crate::signal::{Audience, Signal, lock};
 use crate::sync::{FairMutex, FairMutexGuard, Mutex};
 use crate::wal::Observer;
 
@@ -38,7 +38,7 @@ mod tail;
 mod trim;
 
 pub use append::Appended;
-pub(crate) use append::{Accepted, How, Part, Terms, commit_one, commit_together};
+pub(crate) use append::{Accepted, How, Part, Terms, commit_along, commit_one, commit_together};
 pub(crate) use cache::Readers;
 pub(crate) use env::{Counters, Memory, PartitionEnv, Relief, Worklist, Writers};
 pub use fetch::{Fetch, Fetched, StoredRecord};
@@ -63,6 +63,8 @@ pub(crate) struct Partition {
     files: Mutex<Files>,
     /// Told when there is more to see.
     news: Signal,
+    /// Told the same: whoever waits for several partitions.
+    audience: Arc<Audience>,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,7 @@ impl Partition {
         id: PartitionId,
         env: Arc<PartitionEnv>,
         options: SharedOptions,
+        audience: Arc<Audience>,
         saved: Option<PartitionState>,
     ) -> Arc<Self> {
         let (start, flushed, end, segments) = saved.map_or_else(Default::default, |state| {
@@ -174,6 +177,7 @@ impl Partition {
             }),
             files: Mutex::default(),
             news: Signal::default(),
+            audience,
         })
     }
 
@@ -194,9 +198,20 @@ impl Partition {
         Ok(state)
     }
 
-    /// Told when there is more to see.
-    pub(crate) fn news(&self) -> &Signal {
-        &self.news
+    /// Tells all who wait that there is more to see.
+    pub(crate) fn announce(&self) {
+        self.news.notify();
+        self.audience.notify();
+    }
+
+    /// First offset that is kept.
+    pub(crate) fn start(&self) -> Offset {
+        self.state.lock().start
+    }
+
+    /// Next offset to assign.
+    pub(crate) fn end(&self) -> Offset {
+        self.state.lock().end
     }
 
     /// Where the partition stands.
@@ -245,7 +260,7 @@ impl Partition {
         for base in bases {
             self.env.readers.forget(self.id, base);
         }
-        self.news.notify();
+        self.announce();
     }
 }
 
@@ -279,7 +294,7 @@ impl State {
 
 impl Observer for Partition {
     fn committed(&self) {
-        self.news.notify();
+        self.announce();
     }
 }
 

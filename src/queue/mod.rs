@@ -1,9 +1,232 @@
 //! Queues: one consumer a message, and what is consumed is gone.
 //!
-//! A queue owns lanes. A lane is a partition with one ledger, and the ledger
-//! says of each record whether it is done, in flight, delayed or ready. All in
-//! here is pure: the engine reads the records, logs what changed, then tells
-//! the ledger.
+//! ```text
+//!  queue ──► lanes, one for each priority and shard
+//!              │
+//!              ├── partition: the messages, in the order in which they were sent
+//!              └── ledger: which of them are done, in flight, delayed
+//! ```
+//!
+//! A lane is a partition with one ledger; the ledger is pure, and everything in
+//! this folder that is not pure keeps one order: check, log, then tell the
+//! ledger, all with the lane locked, so that the log has changes of a lane in
+//! the order in which they were made. Waiting for the disk comes after that.
+//!
+//! Locks are taken in this order: lanes by their ids, then partitions, then the
+//! timers, then the log.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::ledger::LedgerState;
+use crate::format::queue::{QueueMeta, Source};
+use crate::ids::{Offset, PartitionId, TopicId, to_u64, to_usize};
+use crate::options::QueueOptions;
+use crate::signal::{Signal, lock};
+use crate::sync::Mutex;
+use crate::topic::TopicState;
+
+mod browse;
+mod consumers;
+mod dead;
+mod env;
+mod info;
+mod lane;
 pub(crate) mod ledger;
+pub(crate) mod message;
 pub(crate) mod offsets;
+mod saved;
+mod send;
+mod settle;
+mod step;
+mod take;
+
+pub use browse::{Browsed, MessageState};
+pub(crate) use consumers::ConsumerState;
+pub(crate) use dead::death_note;
+pub(crate) use env::{QueueEnv, Registry};
+pub use info::{QueueInfo, QueueStats};
+pub(crate) use lane::Stored;
+pub use message::{DeadReason, DeathNote, Message, MessageId};
+pub(crate) use send::{Sending, Sent};
+pub(crate) use settle::{Answer, Verdict};
+pub(crate) use take::Taken;
+
+use consumers::Consumers;
+use lane::Lane;
+use ledger::Ledger;
+
+/// A queue of an open store.
+#[derive(Debug)]
+pub(crate) struct QueueState {
+    pub(crate) id: TopicId,
+    pub(crate) name: String,
+    options: RwLock<Arc<QueueOptions>>,
+    pub(crate) source: Option<Source>,
+    /// What has the messages.
+    topic: Arc<TopicState>,
+    lanes: Box<[OnceLock<Box<Lane>>]>,
+    /// Held while a lane is made.
+    making: Mutex<()>,
+    env: Arc<QueueEnv>,
+    /// Told when there may be something to receive.
+    signal: Arc<Signal>,
+    consumers: Mutex<Consumers>,
+    /// Messages that are not done. May be off by those that are being sent.
+    length: AtomicI64,
+    /// Number of the next delivery.
+    deliveries: AtomicU64,
+    deleted: AtomicBool,
+    /// Where the next send or receive starts.
+    turn: AtomicU32,
+}
+
+impl QueueState {
+    pub(crate) fn new(meta: QueueMeta, topic: Arc<TopicState>, env: Arc<QueueEnv>) -> Arc<Self> {
+        let lanes = match &meta.source {
+            None => meta.options.lanes(),
+            Some(_) => topic.options().partitions,
+        };
+        let first_receipt = env.first_receipt();
+        Arc::new(Self {
+            id: meta.id,
+            name: meta.name,
+            options: RwLock::new(Arc::new(meta.options)),
+            source: meta.source,
+            topic,
+            lanes: (0..lanes).map(|_| OnceLock::new()).collect(),
+            making: Mutex::default(),
+            env,
+            signal: Arc::default(),
+            consumers: Mutex::default(),
+            length: AtomicI64::new(0),
+            deliveries: AtomicU64::new(first_receipt),
+            deleted: AtomicBool::new(false),
+            turn: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn options(&self) -> Arc<QueueOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the log and the snapshot say of it.
+    pub(crate) fn meta(&self) -> QueueMeta {
+        QueueMeta {
+            id: self.id,
+            name: self.name.clone(),
+            options: self.options().as_ref().clone(),
+            source: self.source.clone(),
+        }
+    }
+
+    /// Takes new options, which were checked.
+    pub(crate) fn alter(&self, options: QueueOptions) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+        self.signal.notify();
+    }
+
+    /// True if its messages are its own: done means gone.
+    pub(crate) fn owns(&self) -> bool {
+        self.source.is_none()
+    }
+
+    /// Told when there may be something to receive.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// Makes every further use an error and wakes all who wait.
+    pub(crate) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+        self.signal.notify();
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_deleted() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                format!("queue {:?} was deleted", self.name),
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many lanes there are, used or not.
+    fn lane_count(&self) -> u32 {
+        u32::try_from(self.lanes.len()).expect("bounded by its options")
+    }
+
+    /// The lane with this number, made if it was not used yet.
+    fn lane(&self, number: u32) -> Result<&Lane> {
+        let slot = self.slot(number)?;
+        if let Some(lane) = slot.get() {
+            return Ok(lane);
+        }
+        let _making = lock(&self.making);
+        if let Some(lane) = slot.get() {
+            return Ok(lane);
+        }
+        let partition = self.topic.partition(number)?;
+        let floor = if self.owns() {
+            Offset::ZERO
+        } else {
+            partition.start()
+        };
+        self.add_lane(number, Ledger::new(floor))
+    }
+
+    fn slot(&self, number: u32) -> Result<&OnceLock<Box<Lane>>> {
+        self.lanes
+            .get(to_usize(u64::from(number)))
+            .ok_or_else(|| self.unknown_lane(number))
+    }
+
+    fn unknown_lane(&self, number: u32) -> Error {
+        Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "queue {:?} has no lane {number}; it has 0 to {}",
+                self.name,
+                to_u64(self.lanes.len()).saturating_sub(1)
+            ),
+        )
+    }
+
+    fn add_lane(&self, number: u32, mut ledger: Ledger) -> Result<&Lane> {
+        let partition = self.topic.partition(number)?;
+        ledger.number_from(self.env.first_receipt());
+        let id = PartitionId {
+            topic: self.id,
+            partition: number,
+        };
+        let made = || Box::new(Lane::new(id, Arc::clone(partition), ledger));
+        Ok(self.slot(number)?.get_or_init(made))
+    }
+
+    /// Lanes that were used.
+    fn used(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes
+            .iter()
+            .filter_map(OnceLock::get)
+            .map(AsRef::as_ref)
+    }
+
+    /// Lanes from which messages may come, the highest priority first, and
+    /// within one priority from shard `turn` on.
+    fn in_turn(&self, turn: u32) -> impl Iterator<Item = u32> {
+        let shards = match self.source {
+            None => self.options().shards,
+            Some(_) => self.lane_count(),
+        };
+        let priorities = self.lane_count() / shards.max(1);
+        (0..priorities).rev().flat_map(move |priority| {
+            (0..shards).map(move |n| priority * shards + turn.wrapping_add(n) % shards)
+        })
+    }
+}

@@ -52,7 +52,7 @@ mod source;
 mod tests;
 mod writer;
 
-pub(crate) use crate::format::timers::{Timer, TimerState};
+pub(crate) use crate::format::timers::{Timer, TimerKind, TimerState};
 pub(crate) use merge::Rewrite;
 
 use merge::State;

@@ -13,7 +13,7 @@ use crate::format::{Record, TOPIC_NAME_LEN_MAX};
 use crate::ids::{PartitionId, TopicId};
 use crate::options::TopicOptions;
 use crate::partition::{Partition, PartitionEnv, SharedOptions, Terms};
-use crate::signal::lock;
+use crate::signal::{Audience, lock};
 use crate::sync::Mutex;
 
 mod catalog;
@@ -39,6 +39,8 @@ pub(crate) struct TopicState {
     /// What appends ask of `options`.
     terms: SharedTerms,
     partitions: Slots,
+    /// Told of news of every partition.
+    audience: Arc<Audience>,
     /// Held while a partition is made.
     making: Mutex<()>,
     env: Arc<PartitionEnv>,
@@ -87,6 +89,7 @@ impl TopicState {
             terms: SharedTerms::new(&meta.options),
             options: Arc::new(RwLock::new(Arc::new(meta.options))),
             partitions: Slots::default(),
+            audience: Arc::default(),
             making: Mutex::default(),
             env,
             deleted: AtomicBool::new(false),
@@ -169,7 +172,8 @@ impl TopicState {
             topic: self.id,
             partition: number,
         };
-        Partition::new(id, Arc::clone(&self.env), Arc::clone(&self.options), saved)
+        let (env, options) = (Arc::clone(&self.env), Arc::clone(&self.options));
+        Partition::new(id, env, options, Arc::clone(&self.audience), saved)
     }
 
     /// Puts a partition in the state that a snapshot has.
@@ -186,6 +190,16 @@ impl TopicState {
              twice",
             self.id
         )))
+    }
+
+    /// Who is told of news of every partition.
+    pub(crate) fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// True if the partition with this number was used.
+    pub(crate) fn is_used(&self, number: u32) -> bool {
+        self.partitions.get(number).is_some()
     }
 
     /// Partitions that were used.

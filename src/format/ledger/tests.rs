@@ -28,6 +28,7 @@ fn change() -> impl Strategy<Value = Change> {
             first,
         }),
         offset().prop_map(|offset| Change::Ready { offset }),
+        (offset(), time()).prop_map(|(offset, due)| Change::Expires { offset, due }),
     ]
 }
 
@@ -192,7 +193,7 @@ proptest! {
 fn a_change_is_as_the_document_shows_it() {
     let offset = Offset::new(300);
     let millis = Timestamp::from_millis;
-    let cases: [(Change, &[u8]); 5] = [
+    let cases: [(Change, &[u8]); 6] = [
         (
             Change::Done {
                 from: offset,
@@ -225,6 +226,13 @@ fn a_change_is_as_the_document_shows_it() {
             &[1, 3, 0xac, 2, 3, 4],
         ),
         (Change::Ready { offset }, &[1, 4, 0xac, 2]),
+        (
+            Change::Expires {
+                offset,
+                due: Timestamp::from_millis(1),
+            },
+            &[1, 5, 0xac, 2, 2],
+        ),
     ];
     for (change, bytes) in cases {
         assert_eq!(encoded(&[change]), bytes, "{change:?}");
@@ -368,7 +376,7 @@ fn changes_that_no_ledger_makes_are_refused() {
             "{what}: {found:?}"
         );
     }
-    let found = decode(&mut Cursor::new(&[1, 5, 0]));
+    let found = decode(&mut Cursor::new(&[1, 6, 0]));
     assert!(
         matches!(found, Err(DecodeError::Unsupported { .. })),
         "{found:?}"

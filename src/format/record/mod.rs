@@ -107,6 +107,11 @@ impl<'a> Record<'a> {
         self.headers.len()
     }
 
+    /// Names of its headers, in order.
+    pub(crate) fn header_names(&self) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().map(|(name, _)| *name)
+    }
+
     /// The time of the event, if one was set.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {

@@ -1,7 +1,8 @@
 //! Tests of snapshots.
 
 use super::*;
-use crate::options::TopicOptions;
+use crate::format::timers::{Timer, TimerKind};
+use crate::options::{QueueOptions, TopicOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -53,7 +54,22 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     ];
     let head = (any::<u64>(), any::<u64>(), any::<u32>(), any::<i64>());
     let lists = (vec(".{0,9}", 0..4), vec(state(), 0..4), vec(garbage, 0..4));
-    (head, lists).prop_map(|(head, (names, partitions, garbage))| Snapshot {
+    let ledger = (id(), 0..9_u64, 0..9_u64).prop_map(|(id, floor, hole)| LedgerState {
+        id,
+        floor: Offset::new(floor),
+        done: vec![(Offset::new(floor + 1 + hole), Offset::new(floor + 9 + hole))],
+        delayed: Vec::new(),
+        failures: Vec::new(),
+    });
+    let timer = (any::<i64>(), id(), any::<u64>()).prop_map(|(due, partition, at)| Timer {
+        due: Timestamp::from_millis(due),
+        kind: TimerKind::Wake,
+        partition,
+        offset: Offset::new(at),
+    });
+    let timers = proptest::collection::btree_set(timer, 0..4);
+    let queues = (vec(".{0,9}", 0..4), vec(ledger, 0..4), timers);
+    (head, lists, queues).prop_map(|(head, (names, partitions, garbage), queues)| Snapshot {
         lsn: Lsn::new(head.0),
         wal_sequence: head.1,
         next_topic: TopicId::new(head.2),
@@ -68,6 +84,21 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             .collect(),
         partitions,
         garbage,
+        queues: queues
+            .0
+            .into_iter()
+            .map(|name| QueueMeta {
+                id: TopicId::new(head.2),
+                name,
+                options: QueueOptions::default(),
+                source: None,
+            })
+            .collect(),
+        ledgers: queues.1,
+        timers: TimerState {
+            runs: Vec::new(),
+            fresh: queues.2.into_iter().collect(),
+        },
     })
 }
 
@@ -86,12 +117,24 @@ fn section(kind: u64, content: &[u8]) -> BytesMut {
     out
 }
 
-/// The four sections of an empty store, one of them replaced.
+/// What a section of an empty store has.
+fn empty(kind: u64) -> &'static [u8] {
+    match kind {
+        SECTION_ENGINE => &[0; 9],
+        SECTION_TIMERS => &[0; 2],
+        _ => &[0],
+    }
+}
+
+/// The sections of an empty store, one of them replaced.
 fn sections(replaced: u64, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    for kind in 1..=4 {
-        let empty: &[u8] = if kind == 1 { &[0; 9] } else { &[0] };
-        let content = if kind == replaced { content } else { empty };
+    for kind in 1..=SECTION_TIMERS {
+        let content = if kind == replaced {
+            content
+        } else {
+            empty(kind)
+        };
         out.extend_from_slice(&section(kind, content));
     }
     out
@@ -106,7 +149,7 @@ proptest! {
 
     #[test]
     fn any_payload_is_refused_or_means_one_thing(
-        kind in 1..=4_u64,
+        kind in 1..=SECTION_TIMERS,
         content in vec(prop_oneof![0..4_u8, any::<u8>()], 0..60),
     ) {
         let bytes = with_payload(&sections(kind, &content));
@@ -119,18 +162,25 @@ proptest! {
 #[test]
 fn a_snapshot_without_all_its_sections_in_order_is_refused() {
     let decode = |payload: &[u8]| Snapshot::decode(&with_payload(payload), STORE);
-    let [engine, topics, partitions, garbage] =
-        [1, 2, 3, 4].map(|kind| section(kind, if kind == 1 { &[0; 9] } else { &[0] }));
-    let whole = [&engine[..], &topics, &partitions, &garbage];
+    let whole: Vec<_> = (1..=SECTION_TIMERS)
+        .map(|kind| section(kind, empty(kind)))
+        .collect();
     assert_eq!(decode(&whole.concat()), Ok(Snapshot::default()));
     assert!(decode(&[]).is_err(), "none");
-    assert!(decode(&whole[..3].concat()).is_err(), "one is missing");
-    assert!(decode(&whole[1..].concat()).is_err(), "one is missing");
-    let swapped = [&engine[..], &partitions, &topics, &garbage];
-    assert!(decode(&swapped.concat()).is_err(), "order");
-    let twice = [&engine[..], &topics, &topics, &partitions, &garbage];
-    assert!(decode(&twice.concat()).is_err(), "twice");
-    let later = [&whole.concat()[..], &section(5, &[])].concat();
+    for missing in 0..whole.len() {
+        let mut some = whole.clone();
+        some.remove(missing);
+        assert!(decode(&some.concat()).is_err(), "{missing} is missing");
+    }
+    for at in 1..whole.len() {
+        let mut swapped = whole.clone();
+        swapped.swap(at - 1, at);
+        assert!(decode(&swapped.concat()).is_err(), "order at {at}");
+        let mut twice = whole.clone();
+        twice.insert(at, whole[at].clone());
+        assert!(decode(&twice.concat()).is_err(), "{at} twice");
+    }
+    let later = [&whole.concat()[..], &section(SECTION_TIMERS + 1, &[])].concat();
     let found = decode(&later);
     assert!(
         matches!(found, Err(DecodeError::Unsupported { .. })),
@@ -142,7 +192,7 @@ fn a_snapshot_without_all_its_sections_in_order_is_refused() {
 fn a_count_is_no_request_for_memory() {
     let mut content = BytesMut::new();
     put_varint(&mut content, u64::MAX);
-    for kind in 2..=4 {
+    for kind in 2..=SECTION_TIMERS {
         let bytes = with_payload(&sections(kind, &content));
         let found = Snapshot::decode(&bytes, STORE);
         assert!(

@@ -171,6 +171,18 @@ impl Ledger {
         Met::Parked
     }
 
+    /// Takes one that came back off that list. Without a lease, it has to be put
+    /// back, or done.
+    pub(crate) fn claim_returned(&mut self, offset: Offset) {
+        if let Some(rest) = &mut self.rest {
+            rest.returned.remove(offset.get());
+        }
+    }
+
+    pub(crate) fn is_in_flight(&self, offset: Offset) -> bool {
+        self.leases.get(offset.get()).is_some()
+    }
+
     /// Delivers a message that [`Ledger::next_returned`] or [`Ledger::meet`]
     /// said may go. Returns its receipt, and the number of this delivery: the
     /// first is 1, and one that was put back counts as if it had not been.
@@ -192,8 +204,8 @@ impl Ledger {
             rest.returned.remove(at);
             failures = rest.delivered_again(at);
         }
-        let nonce = self.nonces.1;
-        self.nonces.1 += 1;
+        let nonce = self.nonces.1.max(ask.number);
+        self.nonces.1 = nonce.checked_add(1).expect("2^64 deliveries take a while");
         self.leases
             .open(at, nonce, ask.consumer, ask.bytes, ask.until);
         (Receipt { offset, nonce }, failures.saturating_add(1))

@@ -23,6 +23,9 @@ pub(crate) struct Receipt {
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseAsk {
+    /// Number of the delivery, if it is higher than the last one's: a queue
+    /// numbers those of all its lanes.
+    pub(crate) number: u64,
     pub(crate) consumer: u64,
     /// Monotonic time at which the lease ends; [`Duration::MAX`] for never.
     pub(crate) until: Duration,
@@ -135,6 +138,25 @@ impl Ledger {
     /// When the first lease ends; `None` if none does.
     pub(crate) fn next_lease_end(&self) -> Option<Duration> {
         self.leases.next_end()
+    }
+
+    /// Receipts of what is in flight with a consumer, in no order.
+    pub(crate) fn receipts_of(&self, consumer: u64) -> Vec<Receipt> {
+        let leases = self.leases.offsets();
+        let held = leases.filter(|(_, lease)| lease.consumer == consumer);
+        let receipts = held.map(|(at, lease)| Receipt {
+            offset: Offset::new(at),
+            nonce: lease.nonce,
+        });
+        receipts.collect()
+    }
+
+    /// All that is in flight, rising.
+    pub(crate) fn all_in_flight(&self) -> Vec<Offset> {
+        let leases = self.leases.offsets();
+        let mut offsets: Vec<_> = leases.map(|(at, _)| Offset::new(at)).collect();
+        offsets.sort_unstable();
+        offsets
     }
 
     /// What is in flight with a consumer, rising. Looks at all that is in

@@ -77,7 +77,24 @@ impl Ledger {
             Change::Ready { offset } => {
                 self.ready_now(offset);
             }
+            // The timers' business.
+            Change::Expires { .. } => {}
         }
+    }
+
+    /// Forgets all that lies at `end` or beyond: the log ends there, and what was
+    /// there before was never durable. Others will have these offsets.
+    pub(crate) fn clip(&mut self, end: Offset) {
+        let end = end.get();
+        self.done.remove_run(end..u64::MAX);
+        if let Some(rest) = &mut self.rest {
+            rest.forget_run(end, u64::MAX);
+            if rest.is_empty() {
+                self.rest = None;
+            }
+        }
+        self.floor = self.floor.min(end);
+        self.cursor = self.cursor.min(end);
     }
 
     fn count(&mut self, offset: Offset, failures: u32, first: Timestamp) {

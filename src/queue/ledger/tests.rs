@@ -112,6 +112,7 @@ impl Lane {
             && let Some(offset) = self.next()
         {
             let ask = LeaseAsk {
+                number: 0,
                 consumer,
                 until: Duration::from_secs(self.now + LEASE),
                 bytes: 10,
@@ -354,6 +355,7 @@ fn expired_leases_come_earliest_first_and_no_more_than_asked_for() {
     for n in 0..100 {
         assert_eq!(ledger.meet(at(n), None), Met::Deliver);
         let ask = LeaseAsk {
+            number: 0,
             consumer: 1,
             until: Duration::from_secs(1000 - n),
             bytes: 0,
@@ -378,6 +380,7 @@ fn expired_leases_come_earliest_first_and_no_more_than_asked_for() {
 fn a_lease_may_never_end() {
     let mut lane = story("send 2");
     let ask = LeaseAsk {
+        number: 0,
         consumer: 1,
         until: Duration::MAX,
         bytes: 0,
@@ -616,6 +619,7 @@ fn extending_back_and_forth_does_not_grow() {
 fn a_message_in_flight_is_not_delivered_to_a_second_consumer() {
     let mut lane = story("send 1; receive 1 -> 0");
     let ask = LeaseAsk {
+        number: 0,
         consumer: 2,
         until: Duration::MAX,
         bytes: 0,
@@ -627,6 +631,7 @@ fn a_message_in_flight_is_not_delivered_to_a_second_consumer() {
 #[should_panic(expected = "only what was met")]
 fn a_message_that_was_never_met_is_not_delivered() {
     let ask = LeaseAsk {
+        number: 0,
         consumer: 2,
         until: Duration::MAX,
         bytes: 0,

@@ -290,6 +290,7 @@ impl Pair {
 
     fn lease(&mut self, n: usize, consumer: u64, until: u64) {
         let ask = LeaseAsk {
+            number: 0,
             consumer,
             until: Duration::from_secs(until),
             bytes: 3,

@@ -1,0 +1,234 @@
+//! A consumer: takes messages, and answers for them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::Delivery;
+use crate::clock::Deadline;
+use crate::engine::{Engine, Shared};
+use crate::error::{Error, Result};
+use crate::queue::{Answer, ConsumerState, QueueState, Taken};
+use crate::wal::CommitHandle;
+
+/// Longest sleep of a receive before it looks again.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Takes messages from a queue; from [`Queue::consumer`](super::Queue::consumer).
+/// May be shared by threads. When it is dropped, what it holds is ready for
+/// others at once, and nothing is counted against it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use duolog::{ConsumerOptions, Message, QueueOptions};
+/// # use duolog::{Engine, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+/// let jobs = engine.create_queue("jobs", QueueOptions::default())?;
+/// for body in ["a", "b", "c"] {
+///     jobs.send(&Message::new(body))?;
+/// }
+/// let worker = jobs.consumer(ConsumerOptions::default().prefetch(2))?;
+/// let batch = worker.receive(10, Duration::ZERO)?;
+/// assert_eq!(batch.len(), 2, "no more than its prefetch");
+/// worker.ack_through(&batch[1])?;
+/// assert_eq!(worker.receive(10, Duration::ZERO)?.len(), 1);
+/// # drop(worker);
+/// # engine.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Consumer {
+    inner: Arc<Inner>,
+}
+
+/// What a consumer and its deliveries share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    pub(super) queue: Arc<QueueState>,
+    pub(super) state: Arc<ConsumerState>,
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.inner.queue.leave(&self.inner.state);
+    }
+}
+
+impl Inner {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        self.engine.shared()
+    }
+
+    /// Acknowledges, and waits for what acks of this consumer promise.
+    pub(super) fn ack(&self, answers: &[Answer]) -> Result<Vec<(crate::queue::MessageId, Error)>> {
+        let durability = self.state.durability(&self.queue);
+        let acked = self
+            .queue
+            .ack(Some(&self.state), answers, durability, false);
+        let (fenced, handle) = acked?;
+        self.wait(handle)?;
+        Ok(fenced)
+    }
+
+    pub(super) fn wait(&self, handle: Option<CommitHandle>) -> Result<()> {
+        match handle {
+            None => Ok(()),
+            Some(handle) => handle.wait(self.shared().env.wal()?),
+        }
+    }
+}
+
+impl Consumer {
+    pub(super) fn new(engine: Engine, queue: Arc<QueueState>, state: Arc<ConsumerState>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                queue,
+                state,
+            }),
+        }
+    }
+
+    /// Takes up to `max` messages, no more than its prefetch lets it hold. Where
+    /// there are none, waits up to `wait` for the first: it wakes at once when a
+    /// message comes, a lease ends or a delay is over. None if that passed.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if `max` is 0; `Closed`; `Corrupt` if what is next is damaged.
+    pub fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let max = check_max(max)?;
+        let queue = &self.inner.queue;
+        let deadline = Deadline::after(wait);
+        loop {
+            let seen = queue.signal().seen();
+            let taken = self.take(max)?;
+            let left = deadline.left().unwrap_or(Duration::MAX);
+            if !taken.is_empty() || left.is_zero() {
+                return Ok(taken);
+            }
+            // What time brings comes from the background, which looks every now
+            // and then; who waits looks at the very moment.
+            let due = queue.until_due().unwrap_or(LOOK);
+            queue.signal().wait(seen, left.min(due).min(LOOK));
+            self.inner.shared().queue_step()?;
+        }
+    }
+
+    /// The same for an async runtime: done as soon as there is at least one
+    /// message. A runtime's own timeout ends the wait; nothing is taken then.
+    ///
+    /// The background has to run ([`Background::Threads`](crate::Background), or
+    /// [`Engine::run_pending`](crate::Engine::run_pending) now and then), or
+    /// delays and leases wake nobody.
+    pub fn receive_async(&self, max: usize) -> Receive<'_> {
+        Receive {
+            consumer: self,
+            max,
+        }
+    }
+
+    fn take(&self, max: u32) -> Result<Vec<Delivery>> {
+        self.inner.shared().check_open()?;
+        let taken = self.inner.queue.take(&self.inner.state, max)?;
+        Ok(taken
+            .into_iter()
+            .map(|taken| self.delivery(taken))
+            .collect())
+    }
+
+    fn delivery(&self, taken: Taken) -> Delivery {
+        Delivery::new(Arc::clone(&self.inner), taken)
+    }
+
+    /// Acknowledges deliveries in one commit for each lane, and waits once. An
+    /// answer for each, in their order: one whose lease ended and whose message
+    /// went to somebody else is `Fenced`, and the others are acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`, `Poisoned`, `Full`: then none may be acknowledged.
+    pub fn ack_all(&self, deliveries: &[Delivery]) -> Result<Vec<Result<()>>> {
+        let answers: Vec<_> = deliveries.iter().map(Delivery::answer).collect();
+        let fenced = self.inner.ack(&answers)?;
+        let result = |delivery: &Delivery| {
+            let wrong = fenced.iter().find(|(id, _)| *id == delivery.id());
+            wrong.map_or(Ok(()), |(_, error)| Err(error.clone()))
+        };
+        Ok(deliveries.iter().map(result).collect())
+    }
+
+    /// Acknowledges everything that this consumer was delivered before
+    /// `delivery`, and it too: AMQP's `multiple`. How many it were.
+    ///
+    /// # Errors
+    ///
+    /// `Fenced` if `delivery` is not this consumer's any more, and nothing is
+    /// changed; `Closed`, `Poisoned`, `Full`.
+    pub fn ack_through(&self, delivery: &Delivery) -> Result<usize> {
+        let queue = &self.inner.queue;
+        let answers = queue.delivered_through(&self.inner.state, delivery.answer())?;
+        let count = answers.len();
+        let fenced = self.inner.ack(&answers)?;
+        Ok(count.saturating_sub(fenced.len()))
+    }
+
+    /// Changes how many deliveries it may hold.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for 0.
+    pub fn set_prefetch(&self, deliveries: u32) -> Result<()> {
+        self.inner.state.set_prefetch(deliveries)?;
+        self.inner.queue.signal().notify();
+        Ok(())
+    }
+
+    /// Deliveries that it holds without an answer.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.inner.state.held()
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.inner.shared().options.clock.monotonic()
+    }
+}
+
+fn check_max(max: usize) -> Result<u32> {
+    if max == 0 {
+        return Err(Error::invalid(
+            "a receive of 0 messages gets nothing; ask for at least 1",
+        ));
+    }
+    Ok(u32::try_from(max).unwrap_or(u32::MAX))
+}
+
+/// A receive under way, from [`Consumer::receive_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing until it is polled"]
+pub struct Receive<'c> {
+    consumer: &'c Consumer,
+    max: usize,
+}
+
+impl Future for Receive<'_> {
+    type Output = Result<Vec<Delivery>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let max = check_max(self.max)?;
+        // Registered before the look: what comes after it wakes the task.
+        self.consumer.inner.queue.signal().register(context.waker());
+        let taken = self.consumer.take(max)?;
+        if taken.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(taken))
+    }
+}

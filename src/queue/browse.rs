@@ -1,0 +1,363 @@
+//! Looking at messages without taking them, and moving, cancelling and purging
+//! them.
+
+use bytes::Bytes;
+
+use super::dead::{carried, death_note, done_each};
+use super::lane::{Lane, Stored};
+use super::message::{DEDUP_ID, ORIGIN};
+use super::{DeathNote, MessageId, QueueState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::Entry;
+use crate::format::ledger::Change;
+use crate::ids::{Offset, Timestamp, to_u64};
+use crate::partition::{How, Part, Picked};
+use crate::wal::CommitHandle;
+
+/// What a message of a queue is at present.
+///
+/// # Examples
+///
+/// See [`Queue::browse`](crate::Queue::browse).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum MessageState {
+    /// A consumer could get it, or it waits for its order key.
+    Ready,
+    /// A consumer has it.
+    InFlight,
+    /// It waits until this time.
+    Delayed(Timestamp),
+}
+
+/// A message that was looked at and not taken.
+///
+/// # Examples
+///
+/// See [`Queue::browse`](crate::Queue::browse).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Browsed {
+    /// Where it lies.
+    pub id: MessageId,
+    /// What it is at present.
+    pub state: MessageState,
+    /// How often it failed so far.
+    pub failures: u32,
+    /// When it was sent; kept through dead letters and moves.
+    pub sent: Timestamp,
+    /// Its order key.
+    pub order_key: Option<Bytes>,
+    /// Its body.
+    pub body: Bytes,
+    /// Names and values, in order; those of the engine begin with `duolog-`.
+    pub headers: Vec<(String, Bytes)>,
+    /// Of a message in a dead-letter queue: why it is there.
+    pub death: Option<DeathNote>,
+}
+
+impl Browsed {
+    /// The value of the first header with this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value)
+    }
+}
+
+/// Messages that one commit moves.
+const MOVE_MESSAGES: usize = 128;
+const MOVE_BYTES: u64 = 1 << 20;
+
+impl QueueState {
+    /// Messages that are not done, from `from` on, at most `max`: lane by lane,
+    /// oldest first. `wanted` chooses.
+    pub(crate) fn browse(
+        &self,
+        from: Option<MessageId>,
+        max: usize,
+        wanted: &mut dyn FnMut(&Browsed) -> bool,
+    ) -> Result<Vec<Browsed>> {
+        self.check_open()?;
+        let mut out = Vec::new();
+        let first = from.map_or(0, |from| from.lane);
+        for number in first..self.lane_count() {
+            let start = from.filter(|from| from.lane == number);
+            let start = start.map_or(Offset::ZERO, |from| from.offset);
+            if let Some(lane) = self.lane_if_used(number)? {
+                self.browse_lane(lane, start, max, wanted, &mut out)?;
+            }
+            if out.len() >= max {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    fn browse_lane(
+        &self,
+        lane: &Lane,
+        start: Offset,
+        max: usize,
+        wanted: &mut dyn FnMut(&Browsed) -> bool,
+        out: &mut Vec<Browsed>,
+    ) -> Result<()> {
+        let mut at = start;
+        let end = lane.partition.end();
+        while out.len() < max {
+            at = lane.lock().ledger.first_open(at);
+            if at >= end {
+                break;
+            }
+            let (stored, next) = lane.read(at)?;
+            if next <= at {
+                break;
+            }
+            at = next;
+            let state = lane.lock();
+            for stored in stored {
+                if state.ledger.is_done(stored.offset) || !self.wants(&stored) {
+                    continue;
+                }
+                let browsed = seen(lane, &state.ledger, stored);
+                if out.len() < max && wanted(&browsed) {
+                    out.push(browsed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One message, if it is not done.
+    pub(crate) fn look(&self, id: MessageId) -> Result<Option<Browsed>> {
+        self.check_open()?;
+        let Some(lane) = self.lane_if_used(id.lane)? else {
+            return Ok(None);
+        };
+        let stored = lane.read_one(id.offset)?;
+        let state = lane.lock();
+        let open = stored.filter(|stored| !state.ledger.is_done(stored.offset));
+        Ok(open.map(|stored| seen(lane, &state.ledger, stored)))
+    }
+
+    /// Takes a message out that nobody has.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it is done or was never there; `Busy` if it is in flight.
+    pub(crate) fn cancel(&self, id: MessageId) -> Result<Option<CommitHandle>> {
+        self.check_open()?;
+        let gone = || {
+            let text = format!(
+                "queue {:?} has no message {id}: it is done, or never was",
+                self.name
+            );
+            Error::new(ErrorKind::NotFound, text)
+        };
+        let lane = self.lane_if_used(id.lane)?.ok_or_else(gone)?;
+        let mut state = lane.lock();
+        if state.ledger.is_done(id.offset) || id.offset >= lane.partition.end() {
+            return Err(gone());
+        }
+        if state.ledger.is_in_flight(id.offset) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("message {id} is in flight; only its consumer can answer for it"),
+            ));
+        }
+        let changes = done_each(std::iter::once(id.offset));
+        let handle = self.settle_all(lane, &changes)?;
+        changes.iter().for_each(|change| state.ledger.apply(change));
+        drop(state);
+        self.shorten(1);
+        self.signal.notify();
+        Ok(handle)
+    }
+
+    fn settle_all(&self, lane: &Lane, changes: &[Change]) -> Result<Option<CommitHandle>> {
+        let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.to_vec())];
+        let accepted = self.env.commit(&[], self.own_how(), entry)?;
+        Ok(accepted.handle)
+    }
+
+    /// How the queue itself writes.
+    fn own_how(&self) -> How {
+        let options = self.options();
+        How {
+            durability: options.durability.max(crate::options::Durability::Buffered),
+            codec: options.codec,
+            detached: false,
+        }
+    }
+
+    /// Takes all messages out that nobody has; returns how many.
+    pub(crate) fn purge(&self) -> Result<(u64, Option<CommitHandle>)> {
+        self.check_open()?;
+        let (mut purged, mut last) = (0, None);
+        for number in 0..self.lane_count() {
+            let Some(lane) = self.lane_if_used(number)? else {
+                continue;
+            };
+            let mut state = lane.lock();
+            let end = lane.partition.end();
+            let before = state.ledger.ready(end) + state.ledger.delayed();
+            if before == 0 {
+                continue;
+            }
+            let changes = between(state.ledger.floor(), end, &state.ledger.all_in_flight());
+            last = self.settle_all(lane, &changes)?.or(last);
+            changes.iter().for_each(|change| state.ledger.apply(change));
+            purged += before;
+            self.shorten(before);
+        }
+        self.signal.notify();
+        Ok((purged, last))
+    }
+
+    /// Moves messages that nobody has to another queue, those that `wanted`
+    /// chooses, at most `max`; each commit takes them from here and puts them
+    /// there. `pause` is called between commits with how many were moved.
+    pub(crate) fn move_to(
+        &self,
+        target: &Self,
+        max: u64,
+        wanted: &mut dyn FnMut(&Browsed) -> bool,
+        pause: &mut dyn FnMut(u64),
+    ) -> Result<u64> {
+        self.check_open()?;
+        if target.id == self.id || !target.owns() {
+            return Err(Error::invalid(format!(
+                "cannot move messages from queue {:?} to {:?}; choose another queue that is no \
+                 subscription",
+                self.name, target.name
+            )));
+        }
+        let mut moved = 0;
+        for number in 0..self.lane_count() {
+            let Some(lane) = self.lane_if_used(number)? else {
+                continue;
+            };
+            let (mut at, end) = (Offset::ZERO, lane.partition.end());
+            while moved < max {
+                at = lane.lock().ledger.first_open(at);
+                if at >= end {
+                    break;
+                }
+                let (stored, next) = lane.read(at)?;
+                if next <= at {
+                    break;
+                }
+                at = next;
+                let mut rest = stored;
+                while !rest.is_empty() && moved < max {
+                    let most = usize::try_from(max - moved).unwrap_or(usize::MAX);
+                    let later = rest.split_off(first_load(&rest, most));
+                    moved += self.move_some(lane, target, rest, wanted)?;
+                    rest = later;
+                    pause(moved);
+                }
+            }
+        }
+        self.signal.notify();
+        Ok(moved)
+    }
+
+    fn move_some(
+        &self,
+        lane: &Lane,
+        target: &Self,
+        stored: Vec<Stored>,
+        wanted: &mut dyn FnMut(&Browsed) -> bool,
+    ) -> Result<u64> {
+        let mut state = lane.lock();
+        let mut chosen = Vec::new();
+        for stored in stored {
+            let at = stored.offset;
+            let free = !state.ledger.is_done(at) && !state.ledger.is_in_flight(at);
+            if free && self.wants(&stored) && wanted(&seen(lane, &state.ledger, stored.clone())) {
+                chosen.push(stored);
+            }
+        }
+        if chosen.is_empty() {
+            return Ok(0);
+        }
+        // Where it was sent first stays with it; what it died of does not.
+        let origins: Vec<_> = chosen
+            .iter()
+            .map(|stored| format!("{}/{}", self.name, lane.message(stored.offset)))
+            .collect();
+        let kept = |name: &str| !name.starts_with("duolog-") || name == ORIGIN || name == DEDUP_ID;
+        let records: Vec<_> = chosen
+            .iter()
+            .zip(&origins)
+            .map(|(stored, origin)| match stored.header(ORIGIN) {
+                Some(_) => carried(stored, kept),
+                None => carried(stored, kept).header(ORIGIN, origin),
+            })
+            .collect();
+        let all: Vec<_> = records.iter().collect();
+        let changes = done_each(chosen.iter().map(|stored| stored.offset));
+        let to = target.lane(target.lane_like(lane.id.partition, self))?;
+        let part = Part::new(&to.partition, target.topic.terms(), Picked::Some(&all));
+        let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.clone())];
+        let accepted = self.env.commit(&[part], self.own_how(), entry)?;
+        changes.iter().for_each(|change| state.ledger.apply(change));
+        drop(state);
+        let count = to_u64(chosen.len());
+        self.shorten(count);
+        target.lengthen(count);
+        if let Some(handle) = accepted.handle {
+            handle.wait(self.env.parts.wal()?)?;
+        }
+        Ok(count)
+    }
+}
+
+fn first_load(stored: &[Stored], most: usize) -> usize {
+    let mut bytes = 0;
+    let fits = stored
+        .iter()
+        .take(MOVE_MESSAGES.min(most))
+        .take_while(|stored| {
+            bytes += stored.bytes();
+            bytes <= MOVE_BYTES
+        });
+    fits.count().max(1)
+}
+
+/// Runs from `from` to `to` without what is in flight, which rises.
+fn between(from: Offset, to: Offset, in_flight: &[Offset]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut at = from;
+    for offset in in_flight.iter().chain(std::iter::once(&to)) {
+        if at < *offset {
+            changes.push(Change::Done {
+                from: at,
+                to: *offset,
+            });
+        }
+        at = offset.saturating_add(1);
+    }
+    changes
+}
+
+fn seen(lane: &Lane, ledger: &super::ledger::Ledger, stored: Stored) -> Browsed {
+    let at = stored.offset;
+    let state = match ledger.due(at) {
+        Some(due) => MessageState::Delayed(due),
+        None if ledger.is_in_flight(at) => MessageState::InFlight,
+        None => MessageState::Ready,
+    };
+    Browsed {
+        id: lane.message(at),
+        state,
+        failures: ledger.failures(at).map_or(0, |failed| failed.count),
+        sent: stored.timestamp,
+        death: death_note(&stored),
+        order_key: stored.key,
+        body: stored.body,
+        headers: stored.headers,
+    }
+}

@@ -1,0 +1,302 @@
+//! Dead letters: a move from one queue to another in one commit, with the
+//! reason and the history in headers.
+
+use std::sync::Arc;
+
+use super::lane::{Lane, LaneState, Stored};
+use super::message::{
+    DEAD_COUNT, DEAD_DELIVERIES, DEAD_ERROR, DEAD_FIRST, DEAD_LAST, DEAD_QUEUE, DEAD_REASON,
+    EXPIRES, ORIGIN, number,
+};
+use super::take::Next;
+use super::{DeadReason, DeathNote, Message, MessageId, QueueState};
+use crate::error::{Error, Result};
+use crate::format::Record;
+use crate::format::entry::Entry;
+use crate::format::ledger::Change;
+use crate::ids::{Timestamp, to_u64};
+use crate::options::Durability;
+use crate::partition::{How, Part, Picked};
+use crate::wal::CommitHandle;
+
+/// Most messages, and bytes of them, that one commit buries.
+const BURY_MESSAGES: usize = 128;
+const BURY_BYTES: u64 = 1 << 20;
+
+/// A message that is to be taken out for good.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) stored: Stored,
+    pub(super) reason: DeadReason,
+    pub(super) error: Option<String>,
+    pub(super) deliveries: u32,
+    pub(super) first: Option<Timestamp>,
+}
+
+/// The texts of the headers that a dead letter gets.
+struct Texts {
+    deliveries: String,
+    first: String,
+    last: String,
+    count: String,
+    origin: String,
+}
+
+impl Texts {
+    fn new(dead: &Dead, queue: &str, id: MessageId, now: Timestamp) -> Self {
+        let before = dead.stored.header(DEAD_COUNT);
+        let before: u32 = before.and_then(|value| number(value)).unwrap_or(0);
+        let origin = dead.stored.header(ORIGIN);
+        let origin = origin.map(|origin| String::from_utf8_lossy(origin).into_owned());
+        Self {
+            deliveries: dead.deliveries.to_string(),
+            first: dead.first.unwrap_or(now).millis().to_string(),
+            last: now.millis().to_string(),
+            count: before.saturating_add(1).to_string(),
+            origin: origin.unwrap_or_else(|| format!("{queue}/{id}")),
+        }
+    }
+}
+
+/// True for a header that a death writes anew, or that ends with it.
+fn is_replaced(name: &str) -> bool {
+    name.starts_with("duolog-dead-") || name == ORIGIN || name == EXPIRES
+}
+
+/// The message as its next queue gets it: body, key and headers as they were.
+pub(super) fn carried(stored: &Stored, keep: impl Fn(&str) -> bool) -> Record<'_> {
+    let mut record = Record::new(&stored.body).timestamp(stored.timestamp);
+    if let Some(key) = &stored.key {
+        record = record.key(key);
+    }
+    for (name, value) in &stored.headers {
+        if keep(name) {
+            record = record.header(name, value);
+        }
+    }
+    record
+}
+
+impl QueueState {
+    /// The queue that dead messages go to, if there is one.
+    fn dead_letter(&self) -> Result<Option<Arc<Self>>> {
+        let name = self.options().dead_letter.clone();
+        name.map(|name| self.env.registry().get(&name)).transpose()
+    }
+
+    /// Takes messages out of a lane for good: to the dead-letter queue if there
+    /// is one, and in the same commit. The lane is locked.
+    pub(super) fn bury(
+        &self,
+        lane: &Lane,
+        state: &mut LaneState,
+        dead: Vec<Dead>,
+        durability: Durability,
+    ) -> Result<Option<CommitHandle>> {
+        let target = self.dead_letter()?;
+        let mut rest = dead;
+        let mut last = None;
+        while !rest.is_empty() {
+            let count = first_load(&rest);
+            let later = rest.split_off(count);
+            last = self
+                .bury_some(lane, state, &rest, target.as_deref(), durability)?
+                .or(last);
+            rest = later;
+        }
+        self.signal.notify();
+        Ok(last)
+    }
+
+    fn bury_some(
+        &self,
+        lane: &Lane,
+        state: &mut LaneState,
+        dead: &[Dead],
+        target: Option<&Self>,
+        durability: Durability,
+    ) -> Result<Option<CommitHandle>> {
+        let now = self.env.parts.clock.now();
+        let changes = done_each(dead.iter().map(|dead| dead.stored.offset));
+        let how = How {
+            durability: durability.max(Durability::Buffered),
+            codec: self.options().codec,
+            detached: true,
+        };
+        let entry = || vec![Entry::Ledger(lane.id, changes.clone())];
+        let accepted = match target {
+            None => self.env.commit(&[], how, |_| entry())?,
+            Some(target) => {
+                let id = |dead: &Dead| lane.message(dead.stored.offset);
+                let texts: Vec<_> = dead
+                    .iter()
+                    .map(|dead| Texts::new(dead, &self.name, id(dead), now))
+                    .collect();
+                let records = dead.iter().zip(&texts);
+                let records: Vec<_> = records
+                    .map(|(dead, text)| self.letter(dead, text))
+                    .collect();
+                let all: Vec<_> = records.iter().collect();
+                // One lane for all: what died together keeps its order.
+                let to = target.lane(target.lane_like(lane.id.partition, self))?;
+                let part = Part::new(&to.partition, target.topic.terms(), Picked::Some(&all));
+                let accepted = self.env.commit(&[part], how, |_| entry())?;
+                target.lengthen(to_u64(dead.len()));
+                accepted
+            }
+        };
+        for change in &changes {
+            state.ledger.apply(change);
+        }
+        self.shorten(to_u64(dead.len()));
+        Ok(accepted.handle)
+    }
+
+    /// The lane here that has the priority of lane `number` of another queue.
+    pub(super) fn lane_like(&self, number: u32, other: &Self) -> u32 {
+        let (mine, theirs) = (self.options(), other.options());
+        let priority = if other.owns() {
+            number / theirs.shards
+        } else {
+            0
+        };
+        let shard = number % mine.shards;
+        priority.min(u32::from(mine.priority_max)) * mine.shards + shard
+    }
+
+    fn letter<'d>(&'d self, dead: &'d Dead, texts: &'d Texts) -> Record<'d> {
+        let mut record = carried(&dead.stored, |name| !is_replaced(name))
+            .header(ORIGIN, &texts.origin)
+            .header(DEAD_REASON, dead.reason.as_str())
+            .header(DEAD_QUEUE, &self.name)
+            .header(DEAD_DELIVERIES, &texts.deliveries)
+            .header(DEAD_FIRST, &texts.first)
+            .header(DEAD_LAST, &texts.last)
+            .header(DEAD_COUNT, &texts.count);
+        if let Some(error) = &dead.error {
+            record = record.header(DEAD_ERROR, error);
+        }
+        record
+    }
+
+    /// Makes room for new messages: the oldest of the lowest priority go.
+    pub(super) fn drop_oldest(&self, count: u64) -> Result<()> {
+        let mut left = count;
+        for number in 0..self.lane_count() {
+            let Some(lane) = self.slot(number)?.get() else {
+                continue;
+            };
+            let mut state = lane.lock();
+            let mut dead = Vec::new();
+            while left > 0 {
+                let Next::Message(stored, _) = self.next_of(lane, &mut state)? else {
+                    break;
+                };
+                let failed = state.ledger.failures(stored.offset);
+                dead.push(Dead {
+                    stored,
+                    reason: DeadReason::Overflow,
+                    error: None,
+                    deliveries: failed.map_or(0, |failed| failed.count),
+                    first: failed.map(|failed| failed.first),
+                });
+                left -= 1;
+            }
+            self.bury(lane, &mut state, dead, Durability::Buffered)?;
+        }
+        Ok(())
+    }
+
+    /// Sends messages that the queue has no room for to its dead-letter queue.
+    pub(super) fn overflow_to_dead_letter(&self, messages: &[Message<'_>]) -> Result<()> {
+        let Some(target) = self.dead_letter()? else {
+            return Err(Error::invalid("overflow to a dead-letter queue needs one"));
+        };
+        let now = self.env.parts.clock.now();
+        let at = now.millis().to_string();
+        let letters: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                let record = message.record.clone();
+                let record = record.header(DEAD_REASON, DeadReason::Overflow.as_str());
+                let record = record
+                    .header(DEAD_QUEUE, &self.name)
+                    .header(DEAD_DELIVERIES, "0");
+                record
+                    .header(DEAD_FIRST, &at)
+                    .header(DEAD_LAST, &at)
+                    .header(DEAD_COUNT, "1")
+            })
+            .collect();
+        let all: Vec<_> = letters.iter().collect();
+        let priority = messages
+            .first()
+            .map_or(0, |message| u32::from(message.priority));
+        let lane = target.lane(target.lane_like(priority * self.options().shards, self))?;
+        let part = Part::new(&lane.partition, target.topic.terms(), Picked::Some(&all));
+        let how = How {
+            durability: self.options().durability.max(Durability::Buffered),
+            codec: self.options().codec,
+            detached: false,
+        };
+        let accepted = self.env.commit(&[part], how, |_| Vec::new())?;
+        target.lengthen(to_u64(messages.len()));
+        match accepted.handle {
+            Some(handle) => handle.wait(self.env.parts.wal()?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many of the first messages make one commit; at least one.
+fn first_load(dead: &[Dead]) -> usize {
+    let mut bytes = 0;
+    let fits = dead.iter().take(BURY_MESSAGES).take_while(|dead| {
+        bytes += dead.stored.bytes();
+        bytes <= BURY_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// Runs of offsets that are done; the offsets in any order.
+pub(super) fn done_each(offsets: impl Iterator<Item = crate::ids::Offset>) -> Vec<Change> {
+    let mut offsets: Vec<_> = offsets.collect();
+    offsets.sort_unstable();
+    let mut changes: Vec<Change> = Vec::new();
+    for offset in offsets {
+        let next = offset.saturating_add(1);
+        match changes.last_mut() {
+            Some(Change::Done { to, .. }) if *to >= offset => *to = next,
+            _ => changes.push(Change::Done {
+                from: offset,
+                to: next,
+            }),
+        }
+    }
+    changes
+}
+
+/// What the headers of a message say of its death; `None` if it lives its first
+/// life.
+pub(crate) fn death_note(stored: &Stored) -> Option<DeathNote> {
+    let text = |name| {
+        stored
+            .header(name)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    let time = |name| {
+        let value = stored.header(name).and_then(|value| number(value));
+        Timestamp::from_millis(value.unwrap_or(0))
+    };
+    Some(DeathNote {
+        reason: DeadReason::parse(stored.header(DEAD_REASON)?)?,
+        error: text(DEAD_ERROR),
+        queue: text(DEAD_QUEUE)?,
+        deliveries: stored
+            .header(DEAD_DELIVERIES)
+            .and_then(|value| number(value))?,
+        first: time(DEAD_FIRST),
+        last: time(DEAD_LAST),
+        count: stored.header(DEAD_COUNT).and_then(|value| number(value))?,
+    })
+}

@@ -1,0 +1,129 @@
+//! What outlives the process: lanes from a snapshot, changes from the log, and
+//! back into the next snapshot.
+
+use std::sync::atomic::Ordering;
+
+use super::QueueState;
+use super::ledger::Ledger;
+use crate::error::{Error, Result};
+use crate::format::ledger::{Change, LedgerState};
+use crate::ids::{Offset, PartitionId, TopicId, to_u64};
+use crate::topic::TopicState;
+
+impl QueueState {
+    /// Makes a lane as a snapshot has it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the queue has no such lane, or had it already.
+    pub(crate) fn restore(&self, saved: &LedgerState) -> Result<()> {
+        let number = saved.id.partition;
+        let free = self.slot(number).is_ok_and(|slot| slot.get().is_none());
+        if !free {
+            return Err(Error::corrupt(format!(
+                "the snapshot has a ledger for lane {}, which its queue does not have, or twice",
+                saved.id
+            )));
+        }
+        self.add_lane(number, Ledger::restore(saved)).map(|_| ())
+    }
+
+    /// Makes the changes of a frame that the log has.
+    ///
+    /// What they say of messages that the log does not have at this point is
+    /// left out: those were in memory only and died with it, and others will
+    /// have their offsets.
+    pub(crate) fn replay(&self, number: u32, changes: &[Change]) -> Result<()> {
+        let lane = self.lane(number)?;
+        let end = lane.partition.end();
+        let mut state = lane.lock();
+        for change in changes {
+            let Some(change) = known(change, end) else {
+                continue;
+            };
+            state.ledger.apply(&change);
+            self.env.note(lane.id, &change);
+        }
+        Ok(())
+    }
+
+    /// For a subscription `id` that starts at the end of `topic`: what its ledgers
+    /// are told of the records before.
+    pub(crate) fn skipped(id: TopicId, topic: &TopicState) -> Vec<(PartitionId, Change)> {
+        let skipped = topic.used().into_iter().filter_map(|partition| {
+            let (from, to) = (partition.start(), partition.end());
+            let lane = PartitionId {
+                topic: id,
+                partition: partition.id.partition,
+            };
+            (from < to).then_some((
+                lane,
+                Change::Done {
+                    from: Offset::ZERO,
+                    to,
+                },
+            ))
+        });
+        skipped.collect()
+    }
+
+    /// After the whole log: every lane that has messages is there, and none
+    /// speaks of messages that are not.
+    pub(crate) fn finish_recovery(&self) -> Result<()> {
+        if self.owns() {
+            for partition in self.topic.used() {
+                self.lane(partition.id.partition)?;
+            }
+        }
+        let mut live = 0_u64;
+        for lane in self.used() {
+            let end = lane.partition.end();
+            let mut state = lane.lock();
+            state.ledger.clip(end);
+            let floor = state.ledger.floor();
+            live += end.since(floor).saturating_sub(state.ledger.done_len());
+        }
+        let live = i64::try_from(live).unwrap_or(i64::MAX);
+        self.length.store(live, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What the snapshot has of its lanes.
+    pub(crate) fn save(&self, out: &mut Vec<LedgerState>) {
+        for lane in self.used() {
+            let state = lane.lock();
+            out.push(state.ledger.save(lane.id));
+        }
+    }
+
+    /// For each lane of its own, the offset below which all is done.
+    pub(crate) fn floors(&self) -> Vec<(u32, Offset)> {
+        let own = self.used().filter(|_| self.owns());
+        own.map(|lane| (lane.id.partition, lane.lock().ledger.floor()))
+            .collect()
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let slots = self.lanes.len() * size_of::<usize>() * 2;
+        let lanes: u64 = self
+            .used()
+            .map(|lane| to_u64(size_of::<super::Lane>()) + lane.lock().ledger.memory_bytes())
+            .sum();
+        to_u64(size_of::<Self>() + slots + self.name.len()) + lanes
+    }
+}
+
+/// A change as far as it is about messages before `end`.
+fn known(change: &Change, end: Offset) -> Option<Change> {
+    match *change {
+        Change::Done { from, to } => {
+            let to = to.min(end);
+            (from < to).then_some(Change::Done { from, to })
+        }
+        Change::Delayed { offset, .. }
+        | Change::Failed { offset, .. }
+        | Change::Ready { offset }
+        | Change::Expires { offset, .. } => (offset < end).then_some(*change),
+    }
+}

@@ -1,0 +1,231 @@
+//! What time brings: leases that end, delays that are over, messages that
+//! expire. Steps that return; each does a bounded amount, so that a backlog
+//! after a downtime comes out evenly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dead::Dead;
+use super::lane::Lane;
+use super::take::{Next, millis};
+use super::{DeadReason, QueueEnv, QueueState};
+use crate::error::Result;
+use crate::ids::{Offset, Timestamp};
+use crate::options::Durability;
+use crate::signal::lock;
+use crate::timers::{Timer, TimerKind};
+
+/// Timers that one step lets go, and leases of a lane that it ends.
+const RELEASE_MAX: usize = 1024;
+
+/// Time between two looks for messages that are too old.
+const SWEEP: Duration = Duration::from_millis(500);
+
+impl QueueEnv {
+    /// Does what is due. True if there was anything.
+    ///
+    /// # Errors
+    ///
+    /// The first that came up; the rest was done nevertheless, and what failed
+    /// is tried again.
+    pub(crate) fn step(&self) -> Result<bool> {
+        let timers = self.timer_step();
+        let leases = self.lease_step();
+        let swept = self.sweep_step();
+        Ok(timers? | leases? | swept?)
+    }
+
+    fn timer_step(&self) -> Result<bool> {
+        let now = self.parts.clock.now();
+        let mut due = Vec::new();
+        lock(&self.timers).take_due(now, RELEASE_MAX, &mut due)?;
+        let mut result = Ok(());
+        for timer in &due {
+            let queue = self.registry().by_id(timer.partition.topic).map(Arc::clone);
+            if let Some(queue) = queue.filter(|queue| !queue.is_deleted())
+                && let Err(error) = queue.fire(timer)
+            {
+                // Not lost: it is tried again.
+                self.add_timer(*timer);
+                result = Err(error);
+            }
+        }
+        result.map(|()| !due.is_empty())
+    }
+
+    fn lease_step(&self) -> Result<bool> {
+        let listed = std::mem::take(&mut *lock(&self.leased));
+        let mut result = Ok(false);
+        for id in listed {
+            let queue = self.registry().by_id(id.topic).map(Arc::clone);
+            let Some(queue) = queue.filter(|queue| !queue.is_deleted()) else {
+                continue;
+            };
+            match queue.end_leases(id.partition) {
+                Ok(ended) => result = result.map(|did| did | ended),
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    /// Looks at the oldest messages of queues that let none grow too old.
+    fn sweep_step(&self) -> Result<bool> {
+        let now = self.parts.clock.monotonic();
+        {
+            let mut swept = lock(&self.swept);
+            if now.saturating_sub(*swept) < SWEEP {
+                return Ok(false);
+            }
+            *swept = now;
+        }
+        let queues: Vec<_> = self.registry().all().map(Arc::clone).collect();
+        let mut did = false;
+        for queue in queues {
+            if let Some(ttl) = queue.options().ttl {
+                did |= queue.sweep(millis(ttl))?;
+            }
+        }
+        Ok(did)
+    }
+}
+
+impl QueueState {
+    fn fire(&self, timer: &Timer) -> Result<()> {
+        let Some(lane) = self.lane_if_used(timer.partition.partition)? else {
+            return Ok(());
+        };
+        match timer.kind {
+            TimerKind::Wake => {
+                if lane.lock().ledger.wake(timer.offset, timer.due) {
+                    self.signal.notify();
+                }
+                Ok(())
+            }
+            TimerKind::Expire => self.expire(lane, timer.offset),
+        }
+    }
+
+    /// A message's time is over, unless it is in flight: then it is looked at
+    /// again when it comes back.
+    fn expire(&self, lane: &Lane, offset: Offset) -> Result<()> {
+        let mut state = lane.lock();
+        if state.ledger.is_done(offset) || state.ledger.is_in_flight(offset) {
+            return Ok(());
+        }
+        let Some(stored) = lane.read_one(offset)? else {
+            return Ok(());
+        };
+        let failed = state.ledger.failures(offset);
+        let dead = Dead {
+            stored,
+            reason: DeadReason::Expired,
+            error: None,
+            deliveries: failed.map_or(0, |failed| failed.count),
+            first: failed.map(|failed| failed.first),
+        };
+        self.bury(lane, &mut state, vec![dead], self.background_durability())?;
+        Ok(())
+    }
+
+    fn background_durability(&self) -> Durability {
+        // Nobody waits for it: written with the next group.
+        self.options().durability.min(Durability::Buffered)
+    }
+
+    /// Ends the leases of a lane that are over. True if there were any.
+    fn end_leases(&self, number: u32) -> Result<bool> {
+        let Some(lane) = self.lane_if_used(number)? else {
+            return Ok(false);
+        };
+        let now = self.env.parts.clock.monotonic();
+        let mut state = lane.lock();
+        let ended = state.ledger.expired(now, RELEASE_MAX);
+        let mut result = Ok(());
+        for receipt in &ended {
+            let Ok(super::ledger::Held::Open { consumer, .. }) = state.ledger.check(*receipt)
+            else {
+                continue;
+            };
+            let failed = match lane.read_one(receipt.offset) {
+                Ok(Some(stored)) => {
+                    let no_word = (None, Some("the lease ended without an answer".to_owned()));
+                    let durability = self.background_durability();
+                    self.fail_open(lane, &mut state, stored, no_word, durability)
+                        .map(|_| ())
+                }
+                Ok(None) => {
+                    let next = receipt.offset.saturating_add(1);
+                    state.ledger.done(receipt.offset, next);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            match failed {
+                Ok(()) => self.let_go(consumer),
+                Err(error) => result = Err(error),
+            }
+        }
+        state.listed = state.ledger.in_flight() > 0;
+        if state.listed {
+            lock(&self.env.leased).push(lane.id);
+        }
+        drop(state);
+        if !ended.is_empty() {
+            self.signal.notify();
+        }
+        result.map(|()| !ended.is_empty())
+    }
+
+    /// Buries the oldest messages that are older than the queue lets them be.
+    fn sweep(&self, ttl_ms: i64) -> Result<bool> {
+        let now = self.env.parts.clock.now();
+        let mut did = false;
+        for lane in self.used() {
+            let mut state = lane.lock();
+            let mut dead = Vec::new();
+            while dead.len() < RELEASE_MAX {
+                let Next::Message(stored, _) = self.next_of(lane, &mut state)? else {
+                    break;
+                };
+                if stored.expires(Some(ttl_ms)).is_none_or(|at| at > now) {
+                    state.ledger.put_back(stored.offset);
+                    break;
+                }
+                let failed = state.ledger.failures(stored.offset);
+                dead.push(Dead {
+                    stored,
+                    reason: DeadReason::Expired,
+                    error: None,
+                    deliveries: failed.map_or(0, |failed| failed.count),
+                    first: failed.map(|failed| failed.first),
+                });
+            }
+            did |= !dead.is_empty();
+            let durability = self.background_durability();
+            self.bury_or_return(lane, &mut state, dead, durability)?;
+        }
+        Ok(did)
+    }
+
+    /// Monotonic time at which the first lease ends here.
+    pub(crate) fn next_lease_end(&self) -> Option<Duration> {
+        self.used()
+            .filter_map(|lane| lane.lock().ledger.next_lease_end())
+            .min()
+    }
+
+    /// Time until something may come due that a receive waits for.
+    pub(crate) fn until_due(&self) -> Option<Duration> {
+        let clock = &self.env.parts.clock;
+        let lease = self.next_lease_end();
+        let lease = lease.map(|at| at.saturating_sub(clock.monotonic()));
+        let timer = self.env.next_due().map(|due| between(clock.now(), due));
+        lease.into_iter().chain(timer).min()
+    }
+}
+
+fn between(now: Timestamp, due: Timestamp) -> Duration {
+    let ms = due.millis().saturating_sub(now.millis());
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
