@@ -307,6 +307,24 @@ fn a_rewrite_that_another_one_replaced_counts_for_nothing() {
 }
 
 #[test]
+fn a_merge_that_another_one_replaced_does_not_bring_timers_twice() {
+    let disk = SimFs::new(1);
+    let (mut timers, mut all) = with_runs(&disk, 9);
+    let mut old = timers.begin_merge().unwrap();
+    old.run().unwrap();
+    let more = burst(100 * BURST, BURST);
+    add(&mut timers, &more);
+    timers.spill().unwrap();
+    let mut new = timers.begin_merge().unwrap();
+    new.run().unwrap();
+    timers.finish(old).unwrap();
+    timers.finish(new).unwrap();
+    all.extend(more);
+    assert_eq!(timers.len(), to_u64(all.len()));
+    assert_eq!(take(&mut timers, 99, usize::MAX), sorted(all));
+}
+
+#[test]
 fn a_dead_run_stays_until_no_kept_snapshot_can_list_it() {
     let disk = SimFs::new(1);
     let (mut timers, _) = with_runs(&disk, 1);

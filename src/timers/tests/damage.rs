@@ -189,13 +189,13 @@ fn a_state_that_the_run_does_not_bear_out_is_refused() {
     refused(&disk, &twice, "is listed twice");
 }
 
-/// A file with two blocks that check out, whatever they say.
-fn forged(disk: &SimFs, entries: u64, blocks: [(u64, &[Timer]); 2]) {
+/// A file with three blocks that check out, whatever they say.
+fn forged(disk: &SimFs, entries: u64, blocks: [(u64, &[Timer]); 3]) {
     let header = RunHeader {
         store: STORE,
         number: 1,
         entries,
-        blocks: 2,
+        blocks: 3,
     };
     let (mut out, run) = (header.encode(), run_seed(STORE, 1));
     for ((first, timers), number) in blocks.into_iter().zip(1..) {
@@ -206,44 +206,37 @@ fn forged(disk: &SimFs, entries: u64, blocks: [(u64, &[Timer]); 2]) {
 
 #[test]
 fn blocks_that_do_not_follow_each_other_are_refused() {
-    let all: Vec<Timer> = (0..9).map(|n| timer(100 + n, 1)).collect();
-    let (one, two) = all.split_at(4);
-    let cases = [
-        ("as it should be", 9, 4, two),
-        ("too few before", 9, 3, two),
-        ("too many before", 9, 5, two),
-        ("not as many as promised", 10, 4, two),
-        ("more than promised", 8, 4, two),
-        ("the last one again", 9, 4, &all[3..8]),
-        ("all again", 8, 4, one),
-        ("before any others", 9, u64::MAX, two),
-    ];
-    for (case, entries, first, second) in cases {
-        let good = case == "as it should be";
+    let all: Vec<Timer> = (0..13).map(|n| timer(100 + n, 1)).collect();
+    let (one, two, three) = (&all[..4], &all[4..9], &all[9..]);
+    for (case, entries, first, second) in [
+        ("as it should be", 13, 4, two),
+        ("too few before", 13, 3, two),
+        ("too many before", 13, 5, two),
+        ("more before than there are", 13, u64::MAX, two),
+        ("not as many as promised", 14, 4, two),
+        ("more than promised", 12, 4, two),
+        ("the last one again", 13, 4, &all[3..8]),
+        ("one that is missing", 13, 4, &all[5..9]),
+    ] {
         let disk = SimFs::new(1);
-        forged(&disk, entries, [(0, one), (first, second)]);
-        for taken in 0..entries {
-            let run = RunMeta {
-                number: 1,
-                entries,
-                taken,
-            };
-            let state = TimerState {
-                runs: vec![run],
-                fresh: Vec::new(),
-            };
-            let mut out = Vec::new();
-            let read = Timers::open(env(&disk), &state)
-                .and_then(|mut timers| timers.take_due(at(999), 99, &mut out));
-            // From the second block on its order with the first does not show.
-            let shows = taken < 4 || case.starts_with("too") || case.contains("promised");
-            match read {
-                Ok(()) => assert!(good || !shows, "{case}, from {taken}"),
-                Err(error) => {
-                    assert!(!good, "{case}, from {taken}: {error}");
-                    assert_eq!(error.kind(), ErrorKind::Corrupt);
-                }
-            }
+        forged(&disk, entries, [(0, one), (first, second), (9, three)]);
+        let run = RunMeta {
+            number: 1,
+            entries,
+            taken: 0,
+        };
+        let state = TimerState {
+            runs: vec![run],
+            fresh: Vec::new(),
+        };
+        let mut out = Vec::new();
+        let read = Timers::open(env(&disk), &state)
+            .and_then(|mut timers| timers.take_due(at(999), 99, &mut out));
+        if case == "as it should be" {
+            read.unwrap();
+            assert_eq!(out, all);
+        } else {
+            assert_eq!(read.expect_err(case).kind(), ErrorKind::Corrupt, "{case}");
         }
     }
 }
