@@ -98,16 +98,11 @@ pub mod inspect;
 pub mod io;
 mod options;
 mod partition;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the engine takes it up next")
-)]
 mod queue;
 mod retention;
 mod segment;
 mod signal;
 mod sync;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine takes it up next"))]
 mod timers;
 mod topic;
 mod wal;

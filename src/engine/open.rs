@@ -14,7 +14,7 @@ use crate::format::DecodeError;
 use crate::format::identity::{IDENTITY_LEN, Identity};
 use crate::format::layout;
 use crate::format::snapshot::Snapshot;
-use crate::ids::{Lsn, to_u64, to_usize};
+use crate::ids::{Lsn, StoreId, to_u64, to_usize};
 use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem, WriteQueue};
 use crate::options::{Background, Options, WriteMode};
 use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writers};
@@ -167,19 +167,9 @@ fn assemble(
     let mut loaded = load_snapshot(&*snapshots, identity)?;
     env.snapshot_lsn
         .store(loaded.snapshot.lsn.get(), Ordering::Relaxed);
-    let timers_env = TimersEnv {
-        dir: child(layout::TIMERS)?,
-        store: identity.store,
-    };
-    let timers = Timers::open(timers_env.clone(), &loaded.snapshot.timers)?;
-    let queues = QueueEnv::new(Arc::clone(&env), timers, timers_env);
+    let queues = open_queues(&env, child(layout::TIMERS)?, &loaded.snapshot)?;
     let mut state = Replayer::new(&env, &queues, &mut loaded.snapshot)?;
-    let files = FilesEnv {
-        dir: wal_dir,
-        store: identity.store,
-        file_bytes: options.wal_file_bytes,
-        direct: options.write_mode == WriteMode::Direct,
-    };
+    let files = files_env(&options, identity.store, wal_dir);
     let from = From {
         lsn: loaded.snapshot.lsn,
         sequence: loaded.snapshot.wal_sequence,
@@ -239,6 +229,28 @@ fn assemble(
     });
     start_background(&shared)?;
     Ok(shared)
+}
+
+fn open_queues(
+    env: &Arc<PartitionEnv>,
+    dir: Arc<dyn Directory>,
+    snapshot: &Snapshot,
+) -> Result<Arc<QueueEnv>> {
+    let timers_env = TimersEnv {
+        dir,
+        store: env.store,
+    };
+    let timers = Timers::open(timers_env.clone(), &snapshot.timers)?;
+    Ok(QueueEnv::new(Arc::clone(env), timers, timers_env))
+}
+
+fn files_env(options: &Options, store: StoreId, dir: Arc<dyn Directory>) -> FilesEnv {
+    FilesEnv {
+        dir,
+        store,
+        file_bytes: options.wal_file_bytes,
+        direct: options.write_mode == WriteMode::Direct,
+    }
 }
 
 fn partition_env(

@@ -106,6 +106,11 @@ pub struct Stats {
     /// Memory of batches that are not in segments, 128 bytes for each counted
     /// in; held against [`tail_bytes_max`](crate::Options::tail_bytes_max).
     pub tail_bytes: u64,
+    /// Delayed and expiring messages that wait for their time, in memory or on
+    /// disk.
+    pub timers: u64,
+    /// Memory that those take, about.
+    pub timer_bytes: u64,
 }
 
 /// What opening found; from [`Engine::recovery`].
@@ -199,6 +204,10 @@ impl Engine {
             tail_bytes: shared.env.memory.used(),
             ..Stats::default()
         };
+        {
+            let timers = crate::signal::lock(&shared.queues.timers);
+            (stats.timers, stats.timer_bytes) = (timers.len(), timers.memory_bytes());
+        }
         if let Some(wal) = shared.env.wal.get() {
             stats.wal_frames = read(&wal.counters.frames);
             stats.wal_groups = read(&wal.counters.groups);

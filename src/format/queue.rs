@@ -88,8 +88,8 @@ impl QueueMeta {
     pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
         let id = TopicId::new(narrow(cursor.varint("queue id")?, "queue id")?);
         let name = text(cursor, TOPIC_NAME_LEN_MAX, "queue name")?;
-        let mut options = QueueOptions::default();
-        options.shards = narrow(cursor.varint("shards")?, "shards")?;
+        let mut options =
+            QueueOptions::default().shards(narrow(cursor.varint("shards")?, "shards")?);
         options.priority_max = cursor.u8("highest priority")?;
         if !(1..=crate::options::SHARDS_MAX).contains(&options.shards) {
             return Err(DecodeError::Value {
@@ -206,7 +206,9 @@ fn put_filter(out: &mut impl BufMut, filter: &Filter) {
             Test::AnyOf(values) => {
                 out.put_u8(1);
                 put_varint(out, to_u64(values.len()));
-                values.iter().for_each(|value| put_blob(out, value));
+                for value in values {
+                    put_blob(out, value);
+                }
             }
             Test::Prefix(prefix) => {
                 out.put_u8(2);
@@ -300,8 +302,7 @@ mod tests {
         );
         (named, numbers, codes, backoff, limits, source).prop_map(
             |(named, numbers, codes, backoff, limits, source)| {
-                let mut options = QueueOptions::default();
-                options.shards = numbers.0;
+                let mut options = QueueOptions::default().shards(numbers.0);
                 options.priority_max = numbers.1;
                 options.message_bytes_max = numbers.2;
                 options.lease = Duration::from_millis(numbers.3);

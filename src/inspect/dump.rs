@@ -115,11 +115,10 @@ impl DumpOptions {
 
     fn takes_entry(&self, entry: &Entry<'_>) -> bool {
         match entry {
-            Entry::Append(id, _) | Entry::Trim(id, _) => self.takes(*id),
+            Entry::Append(id, _) | Entry::Trim(id, _) | Entry::Ledger(id, _) => self.takes(*id),
             Entry::CreateTopic(meta) | Entry::AlterTopic(meta) => self.takes_topic(meta.id),
             Entry::DeleteTopic(id) | Entry::DeleteQueue(id) => self.takes_topic(*id),
             Entry::CreateQueue(meta) | Entry::AlterQueue(meta) => self.takes_topic(meta.id),
-            Entry::Ledger(id, _) => self.takes(*id),
         }
     }
 }

@@ -494,7 +494,7 @@ impl Default for ConsumerOptions {
 
 impl ConsumerOptions {
     /// Most deliveries that the consumer may hold without an answer: `receive`
-    /// returns no more. Default 50; at least 1. RabbitMQ's advice of 100 to 300
+    /// returns no more. Default 50; at least 1. `RabbitMQ`'s advice of 100 to 300
     /// fits here, too: a high number keeps a fast consumer busy, a low one spreads
     /// slow work evenly.
     #[must_use]

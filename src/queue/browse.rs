@@ -169,7 +169,7 @@ impl QueueState {
         }
         let changes = done_each(std::iter::once(id.offset));
         let handle = self.settle_all(lane, &changes)?;
-        changes.iter().for_each(|change| state.ledger.apply(change));
+        state.apply(&changes);
         drop(state);
         self.shorten(1);
         self.signal.notify();
@@ -208,7 +208,7 @@ impl QueueState {
             }
             let changes = between(state.ledger.floor(), end, &state.ledger.all_in_flight());
             last = self.settle_all(lane, &changes)?.or(last);
-            changes.iter().for_each(|change| state.ledger.apply(change));
+            state.apply(&changes);
             purged += before;
             self.shorten(before);
         }
@@ -303,7 +303,7 @@ impl QueueState {
         let part = Part::new(&to.partition, target.topic.terms(), Picked::Some(&all));
         let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.clone())];
         let accepted = self.env.commit(&[part], self.own_how(), entry)?;
-        changes.iter().for_each(|change| state.ledger.apply(change));
+        state.apply(&changes);
         drop(state);
         let count = to_u64(chosen.len());
         self.shorten(count);

@@ -145,9 +145,7 @@ impl QueueState {
                 accepted
             }
         };
-        for change in &changes {
-            state.ledger.apply(change);
-        }
+        state.apply(&changes);
         self.shorten(to_u64(dead.len()));
         Ok(accepted.handle)
     }
@@ -189,7 +187,7 @@ impl QueueState {
             let mut state = lane.lock();
             let mut dead = Vec::new();
             while left > 0 {
-                let Next::Message(stored, _) = self.next_of(lane, &mut state)? else {
+                let Next::Message(stored) = self.next_of(lane, &mut state)? else {
                     break;
                 };
                 let failed = state.ledger.failures(stored.offset);

@@ -1,7 +1,5 @@
 //! What there is to know of a queue.
 
-use std::sync::atomic::Ordering;
-
 use super::QueueState;
 use crate::error::Result;
 use crate::ids::{Offset, Timestamp, TopicId, to_u64};
@@ -83,6 +81,11 @@ pub struct QueueStats {
     pub in_flight: u64,
     /// Waiting for their time.
     pub delayed: u64,
+    /// Of those that are ready: waiting for their order key, because another
+    /// message with it is in flight or about to be tried again.
+    pub parked: u64,
+    /// Not done, although one that was sent later is.
+    pub holes: u64,
     /// Payload of what is in flight, in bytes.
     pub in_flight_bytes: u64,
     /// Consumers.
@@ -97,11 +100,6 @@ pub struct QueueStats {
 }
 
 impl QueueState {
-    /// Messages that are not done, as far as that is counted.
-    pub(crate) fn length(&self) -> u64 {
-        u64::try_from(self.length.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
     pub(crate) fn stats(&self) -> Result<QueueStats> {
         self.check_open()?;
         let mut stats = QueueStats {
@@ -115,12 +113,14 @@ impl QueueState {
             };
             let end = lane.partition.end();
             let open = {
-                let state = lane.lock();
-                stats.ready += state.ledger.ready(end);
-                stats.in_flight += state.ledger.in_flight();
-                stats.delayed += state.ledger.delayed();
-                stats.in_flight_bytes += state.ledger.in_flight_bytes();
-                state.ledger.first_open(Offset::ZERO)
+                let locked = lane.lock();
+                stats.ready += locked.ledger.ready(end);
+                stats.in_flight += locked.ledger.in_flight();
+                stats.delayed += locked.ledger.delayed();
+                stats.parked += locked.ledger.parked();
+                stats.holes += locked.ledger.holes();
+                stats.in_flight_bytes += locked.ledger.in_flight_bytes();
+                locked.ledger.first_open(Offset::ZERO)
             };
             if open < end {
                 let first = lane.read(open)?.0.into_iter().next();

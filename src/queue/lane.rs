@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::message::{self, MessageId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::DecodeError;
+use crate::format::ledger::Change;
 use crate::ids::{Offset, PartitionId, Timestamp, to_u64};
 use crate::partition::{Fetch, Fetched, Partition};
 use crate::sync::{FairMutex, FairMutexGuard};
@@ -217,10 +218,18 @@ impl LaneState {
         self.ahead.pop_front()
     }
 
+    pub(super) fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.ledger.apply(change);
+        }
+    }
+
     /// Gives back memory that nothing needs.
+    /// Called when a receive found nothing.
     pub(super) fn shrink(&mut self) {
-        if self.ahead.is_empty() {
+        if self.ahead.is_empty() && self.ledger.in_flight() == 0 {
             self.ahead = VecDeque::new();
+            self.ledger.shrink();
         }
     }
 }

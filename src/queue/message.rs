@@ -11,7 +11,7 @@ use crate::ids::{Offset, Timestamp};
 
 /// Headers that begin so belong to the engine; a message that is sent with one
 /// is refused.
-pub const RESERVED_PREFIX: &str = "duolog-";
+pub(crate) const RESERVED_PREFIX: &str = "duolog-";
 
 /// Time in milliseconds since 1970 at which the message expires, as decimal text.
 pub(crate) const EXPIRES: &str = "duolog-expires";
@@ -145,7 +145,8 @@ impl<'a> Message<'a> {
         }
         if self.ttl.is_some_and(|ttl| ttl.as_millis() == 0) {
             return Err(Error::invalid(
-                "ttl is under 1 ms: the message would expire at once; set it longer, or leave it out",
+                "ttl is under 1 ms: the message would expire at once; set it longer, or leave it \
+                 out",
             ));
         }
         if let Some(id) = self.dedup_id

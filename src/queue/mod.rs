@@ -1,10 +1,10 @@
 //! Queues: one consumer a message, and what is consumed is gone.
 //!
 //! ```text
-//!  queue ──► lanes, one for each priority and shard
-//!              │
-//!              ├── partition: the messages, in the order in which they were sent
-//!              └── ledger: which of them are done, in flight, delayed
+//!  queue --> lanes, one for each priority and shard
+//!              |
+//!              +-- partition: the messages, in the order in which they were sent
+//!              +-- ledger: which of them are done, in flight, delayed
 //! ```
 //!
 //! A lane is a partition with one ledger; the ledger is pure, and everything in
@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::ledger::LedgerState;
 use crate::format::queue::{QueueMeta, Source};
 use crate::ids::{Offset, PartitionId, TopicId, to_u64, to_usize};
 use crate::options::QueueOptions;
@@ -45,12 +44,11 @@ mod take;
 pub use browse::{Browsed, MessageState};
 pub(crate) use consumers::ConsumerState;
 pub(crate) use dead::death_note;
-pub(crate) use env::{QueueEnv, Registry};
+pub(crate) use env::QueueEnv;
 pub use info::{QueueInfo, QueueStats};
-pub(crate) use lane::Stored;
 pub use message::{DeadReason, DeathNote, Message, MessageId};
 pub(crate) use send::{Sending, Sent};
-pub(crate) use settle::{Answer, Verdict};
+pub(crate) use settle::{Answer, Refused, Verdict};
 pub(crate) use take::Taken;
 
 use consumers::Consumers;
@@ -89,6 +87,8 @@ impl QueueState {
             Some(_) => topic.options().partitions,
         };
         let first_receipt = env.first_receipt();
+        let signal = Arc::default();
+        topic.audience().add(&signal);
         Arc::new(Self {
             id: meta.id,
             name: meta.name,
@@ -98,7 +98,7 @@ impl QueueState {
             lanes: (0..lanes).map(|_| OnceLock::new()).collect(),
             making: Mutex::default(),
             env,
-            signal: Arc::default(),
+            signal,
             consumers: Mutex::default(),
             length: AtomicI64::new(0),
             deliveries: AtomicU64::new(first_receipt),
@@ -140,6 +140,7 @@ impl QueueState {
     /// Makes every further use an error and wakes all who wait.
     pub(crate) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
+        self.topic.audience().remove(&self.signal);
         self.signal.notify();
     }
 

@@ -148,7 +148,7 @@ impl QueueState {
         let whole: Vec<_> = messages
             .iter()
             .zip(&texts)
-            .map(|(m, text)| complete(m, text))
+            .map(|(m, text)| complete(m, text.as_ref()))
             .collect();
         let loads = self.load(messages, &whole, now);
         let mut lanes = Vec::with_capacity(loads.len());
@@ -336,7 +336,7 @@ fn expiry_text(message: &Message<'_>, now: Timestamp) -> Option<String> {
 }
 
 /// The record of a message, with what the engine adds.
-fn complete<'m>(message: &'m Message<'_>, expiry: &'m Option<String>) -> Record<'m> {
+fn complete<'m>(message: &'m Message<'_>, expiry: Option<&'m String>) -> Record<'m> {
     let mut record = message.record.clone();
     if let Some(text) = expiry {
         record = record.header(EXPIRES, text);

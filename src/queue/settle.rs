@@ -37,6 +37,9 @@ pub(crate) enum Verdict {
     Reject { error: Option<String> },
 }
 
+/// A delivery whose answer came too late, and what its holder is told.
+pub(crate) type Refused = (MessageId, Error);
+
 impl QueueState {
     /// Takes messages out for good, those whose receipts are good. Returns what
     /// is wrong with the others, and what to wait on.
@@ -46,7 +49,7 @@ impl QueueState {
         answers: &[Answer],
         durability: Durability,
         detached: bool,
-    ) -> Result<(Vec<(MessageId, Error)>, Option<CommitHandle>)> {
+    ) -> Result<(Vec<Refused>, Option<CommitHandle>)> {
         self.check_open()?;
         let mut answers = answers.to_vec();
         answers.sort_unstable();
@@ -86,9 +89,7 @@ impl QueueState {
             let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.clone())];
             let accepted = self.env.commit(&[], how, entry)?;
             handle = accepted.handle.or(handle);
-            for change in &changes {
-                state.ledger.apply(change);
-            }
+            state.apply(&changes);
             let woke = state.ledger.next_returned().is_some();
             drop(state);
             self.end_deliveries(consumer, &held);

@@ -185,7 +185,7 @@ impl QueueState {
             let mut state = lane.lock();
             let mut dead = Vec::new();
             while dead.len() < RELEASE_MAX {
-                let Next::Message(stored, _) = self.next_of(lane, &mut state)? else {
+                let Next::Message(stored) = self.next_of(lane, &mut state)? else {
                     break;
                 };
                 if stored.expires(Some(ttl_ms)).is_none_or(|at| at > now) {

@@ -24,8 +24,8 @@ pub(crate) struct Taken {
 
 /// What is next in a lane.
 pub(super) enum Next {
-    /// It may be delivered, and has no lease yet; true if it came back.
-    Message(Stored, bool),
+    /// It may be delivered, and has no lease yet.
+    Message(Stored),
     Nothing,
 }
 
@@ -82,7 +82,7 @@ impl QueueState {
         let mut taken = Ok(());
         while want.left > 0 {
             let stored = match self.next_of(lane, &mut state) {
-                Ok(Next::Message(stored, _)) => stored,
+                Ok(Next::Message(stored)) => stored,
                 Ok(Next::Nothing) => break,
                 // What was taken so far is leased, and goes out first.
                 Err(error) => {
@@ -119,7 +119,9 @@ impl QueueState {
         if state.ledger.in_flight() > 0 && !std::mem::replace(&mut state.listed, true) {
             lock(&self.env.leased).push(lane.id);
         }
-        state.shrink();
+        if want.left > 0 {
+            state.shrink();
+        }
         if !dead.is_empty() {
             self.bury_or_return(lane, &mut state, dead, want.durability)?;
         }
@@ -151,7 +153,7 @@ impl QueueState {
             if let Some(stored) = lane.read_one(offset)? {
                 // Out of the list: the caller answers for it from here on.
                 state.ledger.claim_returned(offset);
-                return Ok(Next::Message(stored, true));
+                return Ok(Next::Message(stored));
             }
             // Its record is gone: transient, of an earlier life, or trimmed.
             state.ledger.done(offset, offset.saturating_add(1));
@@ -166,7 +168,7 @@ impl QueueState {
             match state.ledger.meet(offset, key) {
                 Met::Deliver => {
                     let stored = state.take_next().expect("looked at above");
-                    return Ok(Next::Message(stored, false));
+                    return Ok(Next::Message(stored));
                 }
                 Met::LookaheadFull => return Ok(Next::Nothing),
                 Met::Done | Met::Delayed | Met::Parked => drop(state.take_next()),

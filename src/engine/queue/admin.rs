@@ -344,7 +344,7 @@ impl Shared {
         let registry = self.queues.registry();
         let mut next = options.dead_letter.clone();
         let mut path = vec![name.to_owned()];
-        while let Some(target) = next {
+        while let Some(target) = next.take() {
             if path.contains(&target) {
                 path.push(target);
                 return Err(Error::invalid(format!(
@@ -360,7 +360,7 @@ impl Shared {
                      of its own"
                 )));
             }
-            next = queue.options().dead_letter.clone();
+            next.clone_from(&queue.options().dead_letter);
             path.push(target);
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::Delivery;
 use crate::clock::Deadline;
 use crate::engine::{Engine, Shared};
 use crate::error::{Error, Result};
-use crate::queue::{Answer, ConsumerState, QueueState, Taken};
+use crate::queue::{Answer, ConsumerState, QueueState, Refused, Taken};
 use crate::wal::CommitHandle;
 
 /// Longest sleep of a receive before it looks again.
@@ -66,7 +66,7 @@ impl Inner {
     }
 
     /// Acknowledges, and waits for what acks of this consumer promise.
-    pub(super) fn ack(&self, answers: &[Answer]) -> Result<Vec<(crate::queue::MessageId, Error)>> {
+    pub(super) fn ack(&self, answers: &[Answer]) -> Result<Vec<Refused>> {
         let durability = self.state.durability(&self.queue);
         let acked = self
             .queue

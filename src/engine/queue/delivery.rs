@@ -182,7 +182,8 @@ impl Delivery {
     /// let worker = jobs.consumer(ConsumerOptions::default())?;
     /// worker.receive(1, Duration::ZERO)?[0].dead_letter(Some("no such file"))?;
     /// let death = dead.browse(None, 1)?[0].death.clone().expect("a dead letter");
-    /// assert_eq!((death.reason, death.error.as_deref()), (DeadReason::Rejected, Some("no such file")));
+    /// assert_eq!(death.reason, DeadReason::Rejected);
+    /// assert_eq!(death.error.as_deref(), Some("no such file"));
     /// # drop(worker);
     /// # engine.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

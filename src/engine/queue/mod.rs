@@ -168,7 +168,7 @@ impl Queue {
         options: &SendOptions,
     ) -> Result<Vec<MessageId>> {
         self.shared().check_open()?;
-        let sent = self.state.send(messages, self.sending(options, false))?;
+        let sent = self.state.send(messages, self.sending(*options, false))?;
         self.wait(sent.handle)?;
         Ok(sent.ids)
     }
@@ -185,11 +185,11 @@ impl Queue {
         options: &SendOptions,
     ) -> Result<SendTicket> {
         self.shared().check_open()?;
-        let sent = self.state.send(messages, self.sending(options, true))?;
+        let sent = self.state.send(messages, self.sending(*options, true))?;
         Ok(SendTicket::new(self.engine.clone(), sent))
     }
 
-    fn sending(&self, options: &SendOptions, detached: bool) -> Sending {
+    fn sending(&self, options: SendOptions, detached: bool) -> Sending {
         Sending {
             durability: options.durability,
             on_limit: options.on_limit.or(Some(self.shared().options.on_limit)),

@@ -129,13 +129,6 @@ impl OffsetSet {
         }
     }
 
-    /// Takes the first one out.
-    pub(crate) fn pop_first(&mut self) -> Option<u64> {
-        let first = self.first()?;
-        self.remove(first);
-        Some(first)
-    }
-
     /// The first number that is `offset` or beyond and not in the set.
     pub(crate) fn run_end(&self, offset: u64) -> u64 {
         let mut end = offset;
