@@ -108,8 +108,8 @@ mod topic;
 mod wal;
 
 pub use engine::{
-    AckBatch, Consumer, Delivery, Engine, Info, Queue, Reader, Receive, RecoveryReport,
-    SendOptions, SendTicket, Stats, Ticket, Topic,
+    AckBatch, Committed, Consumer, Delivery, Engine, Info, Queue, Reader, Receive, RecoveryReport,
+    SendOptions, SendTicket, Stats, Ticket, Topic, Transaction,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Batch, DecodeError, Headers, Record, RecordView, Records};

@@ -141,6 +141,7 @@ impl Shared {
         for queue in queues {
             if snapshot.queues.iter().any(|meta| meta.id == queue.id) {
                 queue.save(&mut snapshot.ledgers);
+                snapshot.seen.extend(queue.save_seen());
             }
         }
         Ok(turn)

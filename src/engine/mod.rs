@@ -39,6 +39,7 @@ mod report;
 mod tests;
 mod ticket;
 mod topic;
+mod transaction;
 mod upper;
 
 pub use queue::{AckBatch, Consumer, Delivery, Queue, Receive, SendOptions, SendTicket};
@@ -46,6 +47,7 @@ pub use reader::Reader;
 pub use report::{Info, RecoveryReport, Stats};
 pub use ticket::Ticket;
 pub use topic::Topic;
+pub use transaction::{Committed, Transaction};
 
 /// A store that is open: `Send + Sync`, cheap to clone.
 ///

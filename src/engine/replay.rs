@@ -61,6 +61,12 @@ impl<'a> Replayer<'a> {
             };
             queue.restore(&ledger)?;
         }
+        for ids in std::mem::take(&mut snapshot.seen) {
+            let queue = queues.registry().by_id(ids.queue).map(Arc::clone);
+            if let Some(queue) = queue {
+                queue.restore_seen(&ids.seen);
+            }
+        }
         Ok(replayer)
     }
 
@@ -131,6 +137,13 @@ impl<'a> Replayer<'a> {
                     return self.check_deleted("ledger of queue", id.topic);
                 };
                 queue.replay(id.partition, changes)?;
+            }
+            Entry::Seen(ids) => {
+                let queue = self.queues.registry().by_id(ids.queue).map(Arc::clone);
+                let Some(queue) = queue else {
+                    return self.check_deleted("list of ids of queue", ids.queue);
+                };
+                queue.replay_seen(&ids.seen)?;
             }
         }
         Ok(())

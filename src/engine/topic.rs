@@ -47,6 +47,10 @@ impl Topic {
         Self { engine, state }
     }
 
+    pub(super) fn state(&self) -> &TopicHandle {
+        &self.state
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -13,6 +13,7 @@ use bytes::BufMut;
 use super::DecodeError;
 use super::batch::BatchHeader;
 use super::cursor::Cursor;
+use super::dedup::SeenIds;
 use super::ledger::{self, Change};
 use super::queue::QueueMeta;
 use super::topic::TopicMeta;
@@ -27,6 +28,7 @@ const CREATE_QUEUE: u8 = 6;
 const ALTER_QUEUE: u8 = 7;
 const DELETE_QUEUE: u8 = 8;
 const LEDGER: u8 = 9;
+const SEEN: u8 = 10;
 
 /// Bytes of an append entry before its batch.
 pub(crate) const APPEND_ENTRY_LEN: usize = 12;
@@ -51,6 +53,8 @@ pub(crate) enum Entry<'a> {
     DeleteQueue(TopicId),
     /// What changes in the ledger of a lane.
     Ledger(PartitionId, Vec<Change>),
+    /// Deduplication ids of messages in this frame.
+    Seen(SeenIds),
 }
 
 impl<'a> Entry<'a> {
@@ -61,6 +65,7 @@ impl<'a> Entry<'a> {
             Self::CreateTopic(meta) | Self::AlterTopic(meta) => OTHER_LEN_MAX + meta.name.len(),
             Self::DeleteTopic(_) | Self::Trim(..) | Self::DeleteQueue(_) => OTHER_LEN_MAX,
             Self::CreateQueue(meta) | Self::AlterQueue(meta) => 4 + meta.len_max(),
+            Self::Seen(ids) => 4 + ids.len_max(),
             Self::Ledger(_, changes) => 12 + ledger::encoded_len_max(changes),
         }
     }
@@ -107,6 +112,10 @@ impl<'a> Entry<'a> {
                 put_partition(out, *id);
                 ledger::encode(changes, out);
             }
+            Self::Seen(ids) => {
+                put_head(out, SEEN);
+                ids.encode(out);
+            }
         }
     }
 
@@ -130,11 +139,12 @@ impl<'a> Entry<'a> {
             ALTER_QUEUE => Self::AlterQueue(Box::new(QueueMeta::decode(cursor)?)),
             DELETE_QUEUE => Self::DeleteQueue(TopicId::new(cursor.u32("queue id")?)),
             LEDGER => Self::Ledger(split_partition(cursor)?, ledger::decode(cursor)?),
+            SEEN => Self::Seen(SeenIds::decode(cursor)?),
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "entry kind",
                     found: u64::from(other),
-                    supported: "1 to 9",
+                    supported: "1 to 10",
                 });
             }
         })
@@ -252,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_later_version_is_unsupported() {
-        for kind in [0, 10, 255] {
+        for kind in [0, 11, 255] {
             let bytes = [kind, 0, 0, 0, 1, 0, 0, 0];
             let found = decode(&bytes);
             assert!(

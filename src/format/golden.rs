@@ -12,6 +12,7 @@ use super::DecodeError;
 use super::batch::{self, Batch, BatchBuilder, Producer};
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32};
+use super::dedup::{Seen, SeenIds};
 use super::entry::{self, Entry};
 use super::frame::{self, FRAME_HEADER_LEN, Found, FrameKind};
 use super::identity::Identity;
@@ -121,6 +122,7 @@ fn entry_values(batch: &[u8]) -> Vec<Entry<'_>> {
         Entry::CreateQueue(Box::new(queue())),
         Entry::AlterQueue(Box::new(queue())),
         Entry::Ledger(PARTITION, changes()),
+        Entry::Seen(seen()),
         Entry::DeleteQueue(TopicId::new(6)),
     ]
 }
@@ -269,6 +271,19 @@ fn snapshot() -> Snapshot {
                 offset: Offset::new(1006),
             }],
         },
+        seen: vec![seen()],
+    }
+}
+
+fn seen() -> SeenIds {
+    SeenIds {
+        queue: PARTITION.topic,
+        seen: vec![Seen {
+            hash: super::dedup::hash(b"order-17"),
+            lane: 3,
+            offset: Offset::new(1003),
+            until: after(9000),
+        }],
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod batch;
 pub(crate) mod checksum;
 pub(crate) mod compress;
 pub(crate) mod cursor;
+pub(crate) mod dedup;
 pub(crate) mod entry;
 pub(crate) mod frame;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32, put_varint};
+use super::dedup::SeenIds;
 use super::ledger::LedgerState;
 use super::queue::QueueMeta;
 use super::timers::TimerState;
@@ -28,6 +29,7 @@ const SECTION_GARBAGE: u64 = 4;
 const SECTION_QUEUES: u64 = 5;
 const SECTION_LEDGERS: u64 = 6;
 const SECTION_TIMERS: u64 = 7;
+const SECTION_SEEN: u64 = 8;
 
 /// What is known of one segment without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(crate) struct Snapshot {
     /// Of lanes that were used.
     pub(crate) ledgers: Vec<LedgerState>,
     pub(crate) timers: TimerState,
+    /// Of queues that look at deduplication ids.
+    pub(crate) seen: Vec<SeenIds>,
 }
 
 impl Snapshot {
@@ -116,6 +120,10 @@ impl Snapshot {
             self.ledgers.iter().for_each(|ledger| ledger.encode(out));
         });
         put_section(&mut out, SECTION_TIMERS, |out| self.timers.encode(out));
+        put_section(&mut out, SECTION_SEEN, |out| {
+            put_varint(out, to_u64(self.seen.len()));
+            self.seen.iter().for_each(|ids| ids.encode(out));
+        });
         self.write_header(&mut out, store);
         out
     }
@@ -188,7 +196,7 @@ impl Snapshot {
             });
         }
         seed.verify(cursor.rest(), payload_crc, "snapshot payload")?;
-        for expected in SECTION_ENGINE..=SECTION_TIMERS {
+        for expected in SECTION_ENGINE..=SECTION_SEEN {
             snapshot.decode_section(expected, &mut cursor)?;
         }
         if cursor.is_empty() {
@@ -197,7 +205,7 @@ impl Snapshot {
         Err(DecodeError::Unsupported {
             what: "section of a snapshot",
             found: cursor.varint("section kind")?,
-            supported: "1 to 7",
+            supported: "1 to 8",
         })
     }
 
@@ -209,11 +217,11 @@ impl Snapshot {
         cursor: &mut Cursor<'_>,
     ) -> Result<(), DecodeError> {
         let kind = cursor.varint("section kind")?;
-        if kind != expected && (SECTION_ENGINE..=SECTION_TIMERS).contains(&kind) {
+        if kind != expected && (SECTION_ENGINE..=SECTION_SEEN).contains(&kind) {
             return Err(DecodeError::Value {
                 what: "section of a snapshot",
                 found: kind,
-                expected: "1 to 7, once each and in order",
+                expected: "1 to 8, once each and in order",
             });
         }
         let len = to_usize(u64::from(cursor.u32("section length")?));
@@ -230,11 +238,12 @@ impl Snapshot {
             SECTION_QUEUES => self.queues = list(body, QueueMeta::decode)?,
             SECTION_LEDGERS => self.ledgers = list(body, LedgerState::decode)?,
             SECTION_TIMERS => self.timers = TimerState::decode(body)?,
+            SECTION_SEEN => self.seen = list(body, SeenIds::decode)?,
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "section of a snapshot",
                     found: other,
-                    supported: "1 to 7",
+                    supported: "1 to 8",
                 });
             }
         }

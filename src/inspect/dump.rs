@@ -119,6 +119,7 @@ impl DumpOptions {
             Entry::CreateTopic(meta) | Entry::AlterTopic(meta) => self.takes_topic(meta.id),
             Entry::DeleteTopic(id) | Entry::DeleteQueue(id) => self.takes_topic(*id),
             Entry::CreateQueue(meta) | Entry::AlterQueue(meta) => self.takes_topic(meta.id),
+            Entry::Seen(ids) => self.takes_topic(ids.queue),
         }
     }
 }
@@ -404,6 +405,9 @@ impl Dump<'_> {
             Entry::CreateQueue(meta) => format!("create queue {} {:?}", meta.id, meta.name),
             Entry::AlterQueue(meta) => format!("alter queue {} {:?}", meta.id, meta.name),
             Entry::DeleteQueue(id) => format!("delete queue {id}"),
+            Entry::Seen(ids) => {
+                format!("queue {} has seen {} ids", ids.queue, ids.seen.len())
+            }
             Entry::Ledger(id, changes) => {
                 let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
                 format!("ledger {id}: {}", changes.join(", "))

@@ -188,7 +188,8 @@ impl Dropped {
             | Entry::CreateQueue(_)
             | Entry::AlterQueue(_)
             | Entry::DeleteQueue(_)
-            | Entry::Ledger(..) => {}
+            | Entry::Ledger(..)
+            | Entry::Seen(_) => {}
         }
     }
 
@@ -271,6 +272,7 @@ impl Checker<'_, '_> {
                 Ok(())
             }
             Entry::Ledger(id, _) => self.verify_known("ledger of queue", id.topic),
+            Entry::Seen(ids) => self.verify_known("list of ids of queue", ids.queue),
             Entry::AlterTopic(_)
             | Entry::DeleteTopic(_)
             | Entry::Trim(..)

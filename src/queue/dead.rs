@@ -34,7 +34,7 @@ pub(super) struct Dead {
 }
 
 /// The texts of the headers that a dead letter gets.
-struct Texts {
+pub(super) struct Texts {
     deliveries: String,
     first: String,
     last: String,
@@ -43,7 +43,7 @@ struct Texts {
 }
 
 impl Texts {
-    fn new(dead: &Dead, queue: &str, id: MessageId, now: Timestamp) -> Self {
+    pub(super) fn new(dead: &Dead, queue: &str, id: MessageId, now: Timestamp) -> Self {
         let before = dead.stored.header(DEAD_COUNT);
         let before: u32 = before.and_then(|value| number(value)).unwrap_or(0);
         let origin = dead.stored.header(ORIGIN);
@@ -79,7 +79,7 @@ pub(super) fn carried(stored: &Stored, keep: impl Fn(&str) -> bool) -> Record<'_
 
 impl QueueState {
     /// The queue that dead messages go to, if there is one.
-    fn dead_letter(&self) -> Result<Option<Arc<Self>>> {
+    pub(super) fn dead_letter(&self) -> Result<Option<Arc<Self>>> {
         let name = self.options().dead_letter.clone();
         name.map(|name| self.env.registry().get(&name)).transpose()
     }
@@ -162,7 +162,7 @@ impl QueueState {
         priority.min(u32::from(mine.priority_max)) * mine.shards + shard
     }
 
-    fn letter<'d>(&'d self, dead: &'d Dead, texts: &'d Texts) -> Record<'d> {
+    pub(super) fn letter<'d>(&'d self, dead: &'d Dead, texts: &'d Texts) -> Record<'d> {
         let mut record = carried(&dead.stored, |name| !is_replaced(name))
             .header(ORIGIN, &texts.origin)
             .header(DEAD_REASON, dead.reason.as_str())

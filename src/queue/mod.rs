@@ -12,7 +12,7 @@
 //! ledger, all with the lane locked, so that the log has changes of a lane in
 //! the order in which they were made. Waiting for the disk comes after that.
 //!
-//! Locks are taken in this order: lanes by their ids, then partitions, then the
+//! Locks are taken in this order: deduplication ids, lanes by their ids, then partitions, then the
 //! timers, then the log.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -29,6 +29,7 @@ use crate::topic::TopicState;
 mod browse;
 mod consumers;
 mod dead;
+mod dedup;
 mod env;
 mod info;
 mod lane;
@@ -40,18 +41,23 @@ mod send;
 mod settle;
 mod step;
 mod take;
+mod transact;
+mod work;
 
 pub use browse::{Browsed, MessageState};
 pub(crate) use consumers::ConsumerState;
 pub(crate) use dead::death_note;
 pub(crate) use env::QueueEnv;
 pub use info::{QueueInfo, QueueStats};
+pub(crate) use lane::Stored;
 pub use message::{DeadReason, DeathNote, Message, MessageId};
 pub(crate) use send::{Sending, Sent};
 pub(crate) use settle::{Answer, Refused, Verdict};
 pub(crate) use take::Taken;
+pub(crate) use transact::{Step, transact};
 
 use consumers::Consumers;
+use dedup::Dedup;
 use lane::Lane;
 use ledger::Ledger;
 
@@ -73,6 +79,8 @@ pub(crate) struct QueueState {
     consumers: Mutex<Consumers>,
     /// Messages that are not done. May be off by those that are being sent.
     length: AtomicI64,
+    /// Ids that were seen lately; taken before lanes.
+    dedup: Mutex<Dedup>,
     /// Number of the next delivery.
     deliveries: AtomicU64,
     deleted: AtomicBool,
@@ -101,6 +109,7 @@ impl QueueState {
             signal,
             consumers: Mutex::default(),
             length: AtomicI64::new(0),
+            dedup: Mutex::default(),
             deliveries: AtomicU64::new(first_receipt),
             deleted: AtomicBool::new(false),
             turn: AtomicU32::new(0),

@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use super::QueueState;
 use super::ledger::Ledger;
 use crate::error::{Error, Result};
+use crate::format::dedup::{Seen, SeenIds};
 use crate::format::ledger::{Change, LedgerState};
-use crate::ids::{Offset, PartitionId, TopicId, to_u64};
+use crate::ids::{Lsn, Offset, PartitionId, TopicId, to_u64};
+use crate::signal::lock;
 use crate::topic::TopicState;
 
 impl QueueState {
@@ -96,6 +98,32 @@ impl QueueState {
         }
     }
 
+    /// Deduplication ids as a snapshot has them.
+    pub(crate) fn restore_seen(&self, seen: &[Seen]) {
+        let mut dedup = lock(&self.dedup);
+        for seen in seen {
+            dedup.insert(seen, Lsn::ZERO);
+        }
+    }
+
+    /// Deduplication ids of a frame; those of messages that the log does not
+    /// have are left out.
+    pub(crate) fn replay_seen(&self, seen: &[Seen]) -> Result<()> {
+        for seen in seen {
+            if seen.offset < self.lane(seen.lane)?.partition.end() {
+                self.restore_seen(std::slice::from_ref(seen));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deduplication ids for the snapshot, if there are any.
+    pub(crate) fn save_seen(&self) -> Option<SeenIds> {
+        let seen = lock(&self.dedup).save(self.env.parts.clock.now());
+        let queue = self.id;
+        (!seen.is_empty()).then_some(SeenIds { queue, seen })
+    }
+
     /// For each lane of its own, the offset below which all is done.
     pub(crate) fn floors(&self) -> Vec<(u32, Offset)> {
         let own = self.used().filter(|_| self.owns());
@@ -110,7 +138,8 @@ impl QueueState {
             .used()
             .map(|lane| to_u64(size_of::<super::Lane>()) + lane.lock().ledger.memory_bytes())
             .sum();
-        to_u64(size_of::<Self>() + slots + self.name.len()) + lanes
+        let ids = lock(&self.dedup).memory_bytes();
+        to_u64(size_of::<Self>() + slots + self.name.len()) + lanes + ids
     }
 }
 

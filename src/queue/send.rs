@@ -1,17 +1,20 @@
 //! Sending: messages to lanes, in one commit with their delays.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::message::{DEDUP_ID, EXPIRES};
+use super::work::{Later, Load, Work};
 use super::{Message, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
-use crate::format::entry::Entry;
+use crate::format::dedup::{self, Seen};
 use crate::format::ledger::Change;
-use crate::ids::{PartitionId, Timestamp, to_u64};
+use crate::ids::{Lsn, PartitionId, Timestamp, to_u64};
 use crate::options::{Durability, OnLimit, Overflow};
-use crate::partition::{Appended, How, Part, Picked, commit_along, commit_together};
+use crate::partition::{Appended, How, Part, Picked, commit_together};
+use crate::signal::lock;
 use crate::timers::{Timer, TimerKind};
 use crate::wal::CommitHandle;
 
@@ -33,46 +36,6 @@ pub(crate) struct Sent {
     pub(crate) handle: Option<CommitHandle>,
 }
 
-/// What is to happen to a message at a time that is known when it is sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Later {
-    due: Option<Timestamp>,
-    expires: Option<Timestamp>,
-}
-
-/// Messages of one send that go to one lane.
-struct Load<'m> {
-    lane: u32,
-    /// Their places in the send.
-    places: Vec<usize>,
-    records: Vec<&'m Record<'m>>,
-    laters: Vec<Later>,
-}
-
-impl Load<'_> {
-    fn has_laters(&self) -> bool {
-        let later = |later: &Later| later.due.is_some() || later.expires.is_some();
-        self.laters.iter().any(later)
-    }
-
-    /// What the ledger and the timers are told, once it is known where the
-    /// messages go.
-    fn changes(&self, appended: &Appended) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for (n, later) in self.laters.iter().enumerate() {
-            let offset = appended.offset.saturating_add(to_u64(n));
-            if let Some(due) = later.due {
-                let key = None;
-                changes.push(Change::Delayed { offset, due, key });
-            }
-            if let Some(due) = later.expires {
-                changes.push(Change::Expires { offset, due });
-            }
-        }
-        changes
-    }
-}
-
 impl QueueState {
     /// Stores messages, all or none. To be called without locks.
     ///
@@ -86,12 +49,7 @@ impl QueueState {
         let Some(first) = messages.first() else {
             return Err(Error::invalid("a send needs at least one message"));
         };
-        if let Some(source) = &self.source {
-            return Err(Error::invalid(format!(
-                "queue {:?} is a subscription: it takes its messages from topic {}; append there",
-                self.name, source.topic
-            )));
-        }
+        self.check_own()?;
         for message in messages {
             message.check(options.priority_max)?;
         }
@@ -103,6 +61,10 @@ impl QueueState {
             codec: options.codec,
             detached: how.detached,
         };
+        let known = messages.iter().any(|message| message.dedup_id.is_some());
+        if let Some(window) = options.dedup_window.filter(|_| known) {
+            return self.send_once(messages, how, window);
+        }
         let plain = messages.iter().all(Message::is_plain);
         let alike = messages.iter().all(|message| {
             message.record.key_bytes().is_none() && message.priority == first.priority
@@ -111,7 +73,7 @@ impl QueueState {
         let sent = if plain && alike {
             self.send_alike(messages, how)
         } else {
-            self.send_mixed(messages, how)
+            self.send_mixed(messages, how, None)
         };
         if sent.is_err() {
             self.shorten(to_u64(messages.len()));
@@ -119,11 +81,22 @@ impl QueueState {
         sent
     }
 
+    /// Refuses messages for a subscription.
+    pub(super) fn check_own(&self) -> Result<()> {
+        match &self.source {
+            None => Ok(()),
+            Some(source) => Err(Error::invalid(format!(
+                "queue {:?} is a subscription: it takes its messages from topic {}; append there",
+                self.name, source.topic
+            ))),
+        }
+    }
+
     /// Messages that all go to one lane, as they are.
     fn send_alike(&self, messages: &[Message<'_>], how: How) -> Result<Sent> {
         let terms = self.topic.terms();
-        let priority = messages.first().map_or(0, |message| message.priority);
-        let number = self.lane_of(u32::from(priority), None);
+        let first = messages.first();
+        let number = first.map_or(0, |first| self.lane_for(first, self.next_turn()));
         let lane = self.lane(number)?;
         let records: Vec<_> = messages.iter().map(|message| &message.record).collect();
         let part = Part::new(&lane.partition, terms, Picked::Some(&records));
@@ -139,122 +112,153 @@ impl QueueState {
         })
     }
 
-    fn send_mixed(&self, messages: &[Message<'_>], how: How) -> Result<Sent> {
+    /// Messages that go to several lanes, or not as they are.
+    fn send_mixed(
+        &self,
+        messages: &[Message<'_>],
+        how: How,
+        until: Option<Timestamp>,
+    ) -> Result<Sent> {
         let now = self.env.parts.clock.now();
-        let texts: Vec<_> = messages
-            .iter()
-            .map(|message| expiry_text(message, now))
+        let texts = messages.iter().map(|message| expiry_text(message, now));
+        let texts: Vec<_> = texts.collect();
+        let whole = messages.iter().zip(&texts);
+        let whole: Vec<_> = whole
+            .map(|(message, text)| complete(message, text.as_ref()))
             .collect();
-        let whole: Vec<_> = messages
-            .iter()
-            .zip(&texts)
-            .map(|(m, text)| complete(m, text.as_ref()))
-            .collect();
-        let loads = self.load(messages, &whole, now);
-        let mut lanes = Vec::with_capacity(loads.len());
-        for load in &loads {
-            lanes.push(self.lane(load.lane)?);
-        }
-        let terms = self.topic.terms();
-        let parts: Vec<_> = loads
-            .iter()
-            .zip(&lanes)
-            .map(|(load, lane)| Part::new(&lane.partition, terms, Picked::Some(&load.records)))
-            .collect();
-        if !loads.iter().any(Load::has_laters) {
-            let accepted = commit_together(&parts, how)?;
-            let ids = ids(&loads, &accepted.appended, messages.len());
-            return Ok(Sent {
-                ids,
-                handle: accepted.handle,
-            });
-        }
-        // Locked from before the messages can be seen: nobody takes one that is
-        // delayed.
-        let mut states: Vec<_> = lanes.iter().map(|lane| lane.lock()).collect();
-        let changes = |appended: &[Appended]| -> Vec<(PartitionId, Vec<Change>)> {
-            let loads = loads.iter().zip(&lanes).zip(appended);
-            let made = loads.map(|((load, lane), appended)| (lane.id, load.changes(appended)));
-            made.filter(|(_, changes)| !changes.is_empty()).collect()
+        let mut loads = Vec::new();
+        self.load(messages, &whole, now, until, &mut loads)?;
+        loads.sort_by_key(|load| load.partition.id);
+        let work = Work {
+            loads,
+            settlings: Vec::new(),
         };
-        let accepted = commit_along(&parts, how, |appended| {
-            let changes = changes(appended).into_iter();
-            changes
-                .map(|(id, changes)| Entry::Ledger(id, changes))
-                .collect()
-        })?;
-        for (id, changes) in changes(&accepted.appended) {
-            let at = lanes.iter().position(|lane| lane.id == id);
-            let state = at.and_then(|at| states.get_mut(at));
-            let state = state.expect("changes are of lanes of this send");
-            for change in &changes {
-                state.ledger.apply(change);
-                self.env.note(id, change);
-            }
-        }
-        let ids = ids(&loads, &accepted.appended, messages.len());
+        let accepted = work.commit(&self.env, how)?;
         Ok(Sent {
-            ids,
+            ids: ids(&work.loads, &accepted.appended, messages.len()),
             handle: accepted.handle,
         })
     }
 
-    /// Sorts messages to lanes, keeping their order in each.
-    fn load<'m>(
-        &self,
-        messages: &'m [Message<'_>],
-        whole: &'m [Record<'m>],
+    /// Sorts messages to lanes, keeping their order in each. With `until`, their
+    /// deduplication ids are known until then.
+    fn load<'w>(
+        &'w self,
+        messages: &'w [Message<'_>],
+        whole: &'w [Record<'w>],
         now: Timestamp,
-    ) -> Vec<Load<'m>> {
-        let mut loads: Vec<Load<'m>> = Vec::new();
-        let keyless = self.turn.fetch_add(1, Ordering::Relaxed);
+        until: Option<Timestamp>,
+        loads: &mut Vec<Load<'w>>,
+    ) -> Result<()> {
+        let turn = self.next_turn();
         for (place, (message, record)) in messages.iter().zip(whole).enumerate() {
-            let number = match message.record.key_bytes() {
-                Some(_) => self.lane_of(u32::from(message.priority), Some(record)),
-                None => self.lane_at(u32::from(message.priority), keyless),
+            let lane = self.lane(self.lane_for(message, turn))?;
+            let hash = message.dedup_id.map(|id| dedup::hash(id.as_bytes()));
+            let later = Later {
+                seen: hash.zip(until),
+                ..Later::of(message, now)
             };
-            let at = loads.iter().position(|load| load.lane == number);
-            let at = at.unwrap_or_else(|| {
-                loads.push(Load {
-                    lane: number,
-                    places: Vec::new(),
-                    records: Vec::new(),
-                    laters: Vec::new(),
-                });
-                loads.len() - 1
+            let load = Load::of_lane(loads, lane, self.topic.terms());
+            load.push(place, record, later);
+        }
+        Ok(())
+    }
+
+    pub(super) fn next_turn(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The lane that a message goes to: by its order key; without one, to the
+    /// shard whose turn it is.
+    pub(super) fn lane_for(&self, message: &Message<'_>, turn: u32) -> u32 {
+        let shards = self.options().shards;
+        let shard = match message.record.key_bytes() {
+            Some(_) => self.topic.route(&message.record, shards),
+            None => turn % shards,
+        };
+        u32::from(message.priority) * shards + shard
+    }
+
+    /// Messages of which some may have been sent before: those are not stored
+    /// again, and get the id of the first.
+    fn send_once(&self, messages: &[Message<'_>], how: How, window: Duration) -> Result<Sent> {
+        let now = self.env.parts.clock.now();
+        let mut dedup = lock(&self.dedup);
+        dedup.forget(now);
+        let mut fresh = Vec::new();
+        // For each message: the place among the fresh ones, or the id it has.
+        let mut answers = Vec::with_capacity(messages.len());
+        let mut here = HashMap::new();
+        let mut newest = Lsn::ZERO;
+        for message in messages {
+            let hash = message.dedup_id.map(|id| dedup::hash(id.as_bytes()));
+            if let Some(known) = hash.and_then(|hash| dedup.get(hash, now)) {
+                newest = newest.max(known.lsn);
+                answers.push(Err(known.id));
+                continue;
+            }
+            let place = *hash.map_or(&mut fresh.len(), |hash| {
+                here.entry(hash).or_insert(fresh.len())
             });
-            if let Some(load) = loads.get_mut(at) {
-                load.places.push(place);
-                load.records.push(record);
-                load.laters.push(Later {
-                    due: message
-                        .delay
-                        .filter(|it| !it.is_zero())
-                        .map(|it| after(now, it)),
-                    expires: message.ttl.map(|it| after(now, it)),
-                });
+            if place == fresh.len() {
+                fresh.push(message.clone());
+            }
+            answers.push(Ok(place));
+        }
+        if dedup.is_full(here.len()) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!(
+                    "queue {:?} remembers 1,048,576 deduplication ids, which is the most; retry \
+                     when some are over, or make `dedup_window` shorter",
+                    self.name
+                ),
+            ));
+        }
+        let mut sent = Sent {
+            ids: Vec::new(),
+            handle: None,
+        };
+        if !fresh.is_empty() {
+            let until = after(now, window);
+            self.make_room(to_u64(fresh.len()), &fresh)?;
+            let stored = self.send_mixed(&fresh, how, Some(until));
+            if stored.is_err() {
+                self.shorten(to_u64(fresh.len()));
+            }
+            sent = stored?;
+            let lsn = sent.handle.as_ref().map_or(Lsn::ZERO, CommitHandle::end);
+            for (message, id) in fresh.iter().zip(&sent.ids) {
+                if let Some(dedup_id) = message.dedup_id {
+                    let seen = Seen {
+                        hash: dedup::hash(dedup_id.as_bytes()),
+                        lane: id.lane,
+                        offset: id.offset,
+                        until,
+                    };
+                    dedup.insert(&seen, lsn);
+                }
             }
         }
-        loads.sort_by_key(|load| load.lane);
-        loads
-    }
-
-    fn lane_at(&self, priority: u32, turn: u32) -> u32 {
-        let shards = self.options().shards;
-        priority * shards + turn % shards
-    }
-
-    fn lane_of(&self, priority: u32, keyed: Option<&Record<'_>>) -> u32 {
-        let shards = self.options().shards;
-        let shard = match keyed {
-            Some(record) => self.topic.route(record, shards),
-            None => self.turn.fetch_add(1, Ordering::Relaxed) % shards,
+        drop(dedup);
+        let wal = self.env.parts.wal()?;
+        if how.durability == Durability::Durable && newest > wal.durable() {
+            // The first one is on its way: its answer is this one's.
+            wal.sync()?;
+        }
+        let id = |answer| match answer {
+            Ok(place) => sent.ids.get::<usize>(place).copied(),
+            Err(id) => Some(id),
         };
-        priority * shards + shard
+        let ids = answers.into_iter().filter_map(id).collect();
+        Ok(Sent {
+            ids,
+            handle: sent.handle,
+        })
     }
 
     /// Counts messages in, if the queue may be so long.
-    fn make_room(&self, count: u64, messages: &[Message<'_>]) -> Result<()> {
+    pub(super) fn make_room(&self, count: u64, messages: &[Message<'_>]) -> Result<()> {
         let by = i64::try_from(count).unwrap_or(i64::MAX);
         let length = self
             .length
@@ -316,7 +320,7 @@ fn ids(loads: &[Load<'_>], appended: &[Appended], count: usize) -> Vec<MessageId
         for (n, place) in load.places.iter().enumerate() {
             if let Some(id) = ids.get_mut(*place) {
                 *id = MessageId {
-                    lane: load.lane,
+                    lane: load.partition.id.partition,
                     offset: appended.offset.saturating_add(to_u64(n)),
                 };
             }
@@ -330,13 +334,13 @@ pub(super) fn after(now: Timestamp, span: Duration) -> Timestamp {
     now.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn expiry_text(message: &Message<'_>, now: Timestamp) -> Option<String> {
+pub(super) fn expiry_text(message: &Message<'_>, now: Timestamp) -> Option<String> {
     let ttl = message.ttl?;
     Some(after(now, ttl).millis().to_string())
 }
 
 /// The record of a message, with what the engine adds.
-fn complete<'m>(message: &'m Message<'_>, expiry: Option<&'m String>) -> Record<'m> {
+pub(super) fn complete<'m>(message: &'m Message<'_>, expiry: Option<&'m String>) -> Record<'m> {
     let mut record = message.record.clone();
     if let Some(text) = expiry {
         record = record.header(EXPIRES, text);

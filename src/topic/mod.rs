@@ -192,6 +192,11 @@ impl TopicState {
         )))
     }
 
+    /// True if it is of the store that `env` is of.
+    pub(crate) fn is_of(&self, env: &Arc<PartitionEnv>) -> bool {
+        Arc::ptr_eq(&self.env, env)
+    }
+
     /// Who is told of news of every partition.
     pub(crate) fn audience(&self) -> &Audience {
         &self.audience

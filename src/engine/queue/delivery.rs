@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::consumer::Inner;
 use crate::error::Result;
 use crate::ids::Timestamp;
-use crate::queue::{Answer, DeathNote, MessageId, Taken, Verdict, death_note};
+use crate::queue::{Answer, DeathNote, MessageId, QueueState, Stored, Taken, Verdict, death_note};
 
 /// A message that a consumer has. It answers with [`ack`](Self::ack),
 /// [`nack`](Self::nack) or [`dead_letter`](Self::dead_letter); without an answer
@@ -59,7 +59,15 @@ impl Delivery {
         Self { consumer, taken }
     }
 
-    pub(super) fn answer(&self) -> Answer {
+    pub(in crate::engine) fn queue(&self) -> &Arc<QueueState> {
+        &self.consumer.queue
+    }
+
+    pub(in crate::engine) fn stored(&self) -> &Stored {
+        &self.taken.stored
+    }
+
+    pub(in crate::engine) fn answer(&self) -> Answer {
         Answer {
             id: self.taken.id,
             receipt: self.taken.receipt,

@@ -126,6 +126,10 @@ impl Queue {
         self.state.stats()
     }
 
+    pub(super) fn state(&self) -> &Arc<QueueState> {
+        &self.state
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         self.engine.shared()
     }

@@ -1,6 +1,7 @@
 //! Tests of snapshots.
 
 use super::*;
+use crate::format::dedup::Seen;
 use crate::format::timers::{Timer, TimerKind};
 use crate::options::{QueueOptions, TopicOptions};
 use proptest::collection::vec;
@@ -99,6 +100,15 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             runs: Vec::new(),
             fresh: queues.2.into_iter().collect(),
         },
+        seen: vec![SeenIds {
+            queue: TopicId::new(head.2),
+            seen: vec![Seen {
+                hash: u128::from(head.0) << 9,
+                lane: head.2,
+                offset: Offset::new(head.1),
+                until: Timestamp::from_millis(head.3),
+            }],
+        }],
     })
 }
 
@@ -129,7 +139,7 @@ fn empty(kind: u64) -> &'static [u8] {
 /// The sections of an empty store, one of them replaced.
 fn sections(replaced: u64, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    for kind in 1..=SECTION_TIMERS {
+    for kind in 1..=SECTION_SEEN {
         let content = if kind == replaced {
             content
         } else {
@@ -149,7 +159,7 @@ proptest! {
 
     #[test]
     fn any_payload_is_refused_or_means_one_thing(
-        kind in 1..=SECTION_TIMERS,
+        kind in 1..=SECTION_SEEN,
         content in vec(prop_oneof![0..4_u8, any::<u8>()], 0..60),
     ) {
         let bytes = with_payload(&sections(kind, &content));
@@ -162,7 +172,7 @@ proptest! {
 #[test]
 fn a_snapshot_without_all_its_sections_in_order_is_refused() {
     let decode = |payload: &[u8]| Snapshot::decode(&with_payload(payload), STORE);
-    let whole: Vec<_> = (1..=SECTION_TIMERS)
+    let whole: Vec<_> = (1..=SECTION_SEEN)
         .map(|kind| section(kind, empty(kind)))
         .collect();
     assert_eq!(decode(&whole.concat()), Ok(Snapshot::default()));
@@ -180,7 +190,7 @@ fn a_snapshot_without_all_its_sections_in_order_is_refused() {
         twice.insert(at, whole[at].clone());
         assert!(decode(&twice.concat()).is_err(), "{at} twice");
     }
-    let later = [&whole.concat()[..], &section(SECTION_TIMERS + 1, &[])].concat();
+    let later = [&whole.concat()[..], &section(SECTION_SEEN + 1, &[])].concat();
     let found = decode(&later);
     assert!(
         matches!(found, Err(DecodeError::Unsupported { .. })),
@@ -192,7 +202,7 @@ fn a_snapshot_without_all_its_sections_in_order_is_refused() {
 fn a_count_is_no_request_for_memory() {
     let mut content = BytesMut::new();
     put_varint(&mut content, u64::MAX);
-    for kind in 2..=SECTION_TIMERS {
+    for kind in 2..=SECTION_SEEN {
         let bytes = with_payload(&sections(kind, &content));
         let found = Snapshot::decode(&bytes, STORE);
         assert!(
