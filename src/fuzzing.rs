@@ -16,6 +16,7 @@ use crate::format::frame::{self, Found};
 use crate::format::identity::Identity;
 use crate::format::index::{self, INDEX_ENTRY_LEN, INDEX_HEADER_LEN, IndexEntry};
 use crate::format::ledger::{self as book, LedgerState};
+use crate::format::queue::QueueMeta;
 use crate::format::record::{Record, RecordView, split_first};
 use crate::format::segment::{SEGMENT_FOOTER_LEN, SegmentFooter, SegmentHeader};
 use crate::format::snapshot::{SNAPSHOT_HEADER_LEN, Snapshot};
@@ -290,6 +291,21 @@ pub fn ledger(data: &[u8]) {
         assert_eq!(out.len() + cursor.rest().len(), data.len());
         assert!(data.starts_with(&out));
     }
+}
+
+/// Metadata of queues, one after the other.
+pub fn queue(data: &[u8]) {
+    let mut cursor = Cursor::new(data);
+    let mut out = BytesMut::new();
+    while !cursor.is_empty() {
+        let Ok(meta) = QueueMeta::decode(&mut cursor) else {
+            break;
+        };
+        let before = out.len();
+        meta.encode(&mut out);
+        assert!(out.len() - before <= meta.len_max());
+    }
+    assert!(data.starts_with(&out));
 }
 
 /// The header and the footer of a segment, from the same bytes.

@@ -16,6 +16,7 @@ const TARGETS: &[Target] = &[
     ("identity", fuzzing::identity),
     ("index", fuzzing::index),
     ("ledger", fuzzing::ledger),
+    ("queue", fuzzing::queue),
     ("record", fuzzing::record),
     ("segment", fuzzing::segment),
     ("snapshot", fuzzing::snapshot),

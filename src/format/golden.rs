@@ -12,21 +12,20 @@ use super::DecodeError;
 use super::batch::{self, Batch, BatchBuilder, Producer};
 use super::checksum::Seed;
 use super::cursor::{Cursor, patch_u32};
-use super::dedup::{Seen, SeenIds};
 use super::entry::{self, Entry};
 use super::frame::{self, FRAME_HEADER_LEN, Found, FrameKind};
 use super::identity::Identity;
 use super::index::{self, INDEX_ENTRY_LEN, INDEX_HEADER_LEN, IndexEntry};
-use super::ledger::{Change, LedgerState, SavedDelay, SavedFailures};
-use super::queue::{QueueMeta, Source};
 use super::record::Record;
 use super::segment::{SEGMENT_FOOTER_LEN, SEGMENT_HEADER_LEN, SegmentFooter, SegmentHeader};
 use super::snapshot::{Garbage, PartitionState, SegmentMeta, Snapshot};
-use super::timers::{Timer, TimerKind, TimerState};
 use super::topic::TopicMeta;
 use super::walfile::{WalBlock, WalHeader};
 use crate::ids::{Lsn, Offset, PartitionId, Position, StoreId, Timestamp, TopicId, to_u64};
-use crate::options::{Backoff, Codec, Durability, Filter, QueueOptions, Retention, TopicOptions};
+use crate::options::{Codec, Durability, Retention, TopicOptions};
+use queues::{changes, ledger, queue, seen, timers};
+
+mod queues;
 
 const STORE: StoreId = StoreId::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 const PARTITION: PartitionId = PartitionId {
@@ -124,25 +123,6 @@ fn entry_values(batch: &[u8]) -> Vec<Entry<'_>> {
         Entry::Ledger(PARTITION, changes()),
         Entry::Seen(seen()),
         Entry::DeleteQueue(TopicId::new(6)),
-    ]
-}
-
-fn changes() -> Vec<Change> {
-    let (offset, due) = (Offset::new(1003), after(5000));
-    let key = Some(0x1122_3344_5566_7788);
-    vec![
-        Change::Done {
-            from: Offset::new(1000),
-            to: Offset::new(1002),
-        },
-        Change::Failed {
-            offset,
-            failures: 2,
-            first: NOW,
-        },
-        Change::Delayed { offset, due, key },
-        Change::Ready { offset },
-        Change::Expires { offset, due },
     ]
 }
 
@@ -262,61 +242,8 @@ fn snapshot() -> Snapshot {
         ],
         queues: vec![queue()],
         ledgers: vec![ledger()],
-        timers: TimerState {
-            runs: Vec::new(),
-            fresh: vec![Timer {
-                due: after(5000),
-                kind: TimerKind::Wake,
-                partition: PARTITION,
-                offset: Offset::new(1006),
-            }],
-        },
+        timers: timers(),
         seen: vec![seen()],
-    }
-}
-
-fn seen() -> SeenIds {
-    SeenIds {
-        queue: PARTITION.topic,
-        seen: vec![Seen {
-            hash: super::dedup::hash(b"order-17"),
-            lane: 3,
-            offset: Offset::new(1003),
-            until: after(9000),
-        }],
-    }
-}
-
-fn queue() -> QueueMeta {
-    QueueMeta {
-        id: PARTITION.topic,
-        name: "jobs".to_owned(),
-        options: QueueOptions::default()
-            .max_deliveries(5)
-            .dead_letter("jobs-dead")
-            .backoff(Backoff::exponential(Duration::from_secs(1), 2.0)),
-        source: Some(Source {
-            topic: TopicId::new(6),
-            filter: Filter::default().any_of("kind", ["a", "b"]).exists("trace"),
-        }),
-    }
-}
-
-fn ledger() -> LedgerState {
-    LedgerState {
-        id: PARTITION,
-        floor: Offset::new(1002),
-        done: vec![(Offset::new(1004), Offset::new(1006))],
-        delayed: vec![SavedDelay {
-            offset: Offset::new(1006),
-            due: after(5000),
-            key: Some(0x1122_3344_5566_7788),
-        }],
-        failures: vec![SavedFailures {
-            offset: Offset::new(1006),
-            failures: 2,
-            first: NOW,
-        }],
     }
 }
 
