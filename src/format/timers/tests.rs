@@ -73,6 +73,7 @@ proptest! {
     })]
 
     #[test]
+    #[cfg_attr(miri, ignore = "a checksum of 4 KiB takes a second there")]
     fn any_timers_come_back(timers in timers(1_500)) {
         let mut found = Vec::new();
         for (block, number) in blocks(&timers).iter().zip(1..) {
@@ -85,6 +86,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a checksum of 4 KiB takes a second there")]
     fn a_block_is_full_before_the_next_one_begins(timers in timers(1_500)) {
         let blocks = blocks(&timers);
         for block in &blocks[..blocks.len() - 1] {
@@ -100,6 +102,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "decodes a thousand prefixes")]
     fn any_state_comes_back_and_leaves_what_follows(
         runs in vec((0..9_u64, 0..99_u64, 1..99_u64), 0..5),
         fresh in btree_set(timer(), 0..50),
@@ -184,6 +187,7 @@ fn plain(count: u64) -> Vec<Timer> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a checksum of 4 KiB takes a second there")]
 fn every_flipped_bit_is_noticed() {
     let block = blocks(&plain(40)).swap_remove(0);
     let header = header().encode();
