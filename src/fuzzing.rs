@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::format::batch::{self, Batch, BatchBuilder};
 use crate::format::checksum::Seed;
 use crate::format::cursor::{Cursor, patch_u32};
+use crate::format::dedup::SeenIds;
 use crate::format::entry;
 use crate::format::frame::{self, Found};
 use crate::format::identity::Identity;
@@ -291,6 +292,21 @@ pub fn ledger(data: &[u8]) {
         assert_eq!(out.len() + cursor.rest().len(), data.len());
         assert!(data.starts_with(&out));
     }
+}
+
+/// Deduplication ids of queues, one list after the other.
+pub fn dedup(data: &[u8]) {
+    let mut cursor = Cursor::new(data);
+    let mut out = BytesMut::new();
+    while !cursor.is_empty() {
+        let Ok(ids) = SeenIds::decode(&mut cursor) else {
+            break;
+        };
+        let before = out.len();
+        ids.encode(&mut out);
+        assert!(out.len() - before <= ids.len_max());
+    }
+    assert!(data.starts_with(&out));
 }
 
 /// Metadata of queues, one after the other.

@@ -11,6 +11,7 @@ type Target = (&'static str, fn(&[u8]));
 const TARGETS: &[Target] = &[
     ("batch", fuzzing::batch),
     ("compress", fuzzing::compress),
+    ("dedup", fuzzing::dedup),
     ("entry", fuzzing::entry),
     ("frame", fuzzing::frame),
     ("identity", fuzzing::identity),

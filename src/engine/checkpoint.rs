@@ -20,7 +20,7 @@ use crate::format::snapshot::Snapshot;
 use crate::ids::Lsn;
 use crate::partition::{FlushUpTo, Partition};
 use crate::signal::lock;
-use crate::timers::Turn;
+use crate::timers::{Rewrite, Timers, Turn};
 
 /// Snapshots that are kept: one, and one to fall back to.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -130,10 +130,9 @@ impl Shared {
     /// is ignored.
     fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
         let turn = {
-            let mut timers = lock(&self.queues.timers);
-            timers.spill()?;
-            timers.merge()?;
-            let saved = timers.save();
+            self.rewrite_timers(Timers::begin_spill)?;
+            self.rewrite_timers(Timers::begin_merge)?;
+            let saved = lock(&self.queues.timers).save();
             snapshot.timers = saved.state;
             saved.turn
         };
@@ -145,6 +144,18 @@ impl Shared {
             }
         }
         Ok(turn)
+    }
+
+    /// Writes timers to disk while others are added and taken.
+    fn rewrite_timers(&self, begin: fn(&mut Timers) -> Option<Rewrite>) -> Result<()> {
+        let timers = &self.queues.timers;
+        let begun = begin(&mut lock(timers));
+        let Some(mut rewrite) = begun else {
+            return Ok(());
+        };
+        let written = rewrite.run();
+        lock(timers).finish(rewrite)?;
+        written
     }
 
     /// Removes runs of timers that no snapshot that is kept can list.

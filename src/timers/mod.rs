@@ -349,6 +349,7 @@ impl Timers {
     ///
     /// Whatever the operating system says. Then all stays in memory, and the
     /// call can be made again.
+    #[cfg(test)]
     pub(crate) fn spill(&mut self) -> Result<bool> {
         let rewrite = self.begin_spill();
         self.complete(rewrite)
@@ -359,11 +360,13 @@ impl Timers {
     /// # Errors
     ///
     /// As [`Rewrite::step`]. Then nothing has changed.
+    #[cfg(test)]
     pub(crate) fn merge(&mut self) -> Result<bool> {
         let rewrite = self.begin_merge();
         self.complete(rewrite)
     }
 
+    #[cfg(test)]
     fn complete(&mut self, rewrite: Option<Rewrite>) -> Result<bool> {
         let Some(mut rewrite) = rewrite else {
             return Ok(false);
