@@ -15,12 +15,18 @@ use std::sync::atomic::Ordering;
 
 use super::{CheckpointState, Shared, create};
 use crate::error::{Error, Result};
+use crate::format::entry::Entry;
 use crate::format::layout;
 use crate::format::snapshot::Snapshot;
 use crate::ids::Lsn;
 use crate::partition::{FlushUpTo, Partition};
+use crate::queue::Finished;
 use crate::signal::lock;
 use crate::timers::{Rewrite, Timers, Turn};
+use crate::wal::Ask;
+
+/// Lanes whose ends are logged in one frame.
+const LANES_AT_ONCE: usize = 1024;
 
 /// Snapshots that are kept: one, and one to fall back to.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -100,27 +106,56 @@ impl Shared {
     }
 
     /// Lets go of what queues are done with: a message that was consumed before
-    /// it was flushed never reaches a segment, and segments of which all is done
-    /// are removed.
+    /// it was flushed never reaches a segment, and a segment of which all is done
+    /// is removed, wherever it lies.
     ///
-    /// The log says so first, in one frame, which is behind the acks that it
-    /// relies on.
+    /// The log says so first, behind the acks that it relies on. Batches of the
+    /// tail need no word: no snapshot is written before those acks are durable,
+    /// and until then a crash brings the batches back.
     fn reclaim(&self) -> Result<()> {
         let queues: Vec<_> = self.queues.registry().all().map(Arc::clone).collect();
-        let mut trims = Vec::new();
-        for queue in queues {
-            let topic = self.catalog().by_id(queue.id).map(Arc::clone);
-            let Some(topic) = topic else {
-                continue;
-            };
-            for (number, floor) in queue.floors() {
-                let partition = topic.partition(number)?;
-                if floor > partition.start() {
-                    trims.push((Arc::clone(partition), floor));
-                }
-            }
+        let mut finished: Vec<_> = queues.iter().flat_map(|queue| queue.finished()).collect();
+        finished.retain(|lane| {
+            lane.floor > lane.partition.start()
+                || !lane.segments.is_empty()
+                || !lane.batches.is_empty()
+        });
+        // A frame has a limit; a hundred thousand queues do not.
+        for some in finished.chunks(LANES_AT_ONCE) {
+            self.reclaim_some(some)?;
         }
-        self.trim_all(&trims)
+        if !finished.is_empty() {
+            self.remove_garbage()?;
+        }
+        Ok(())
+    }
+
+    fn reclaim_some(&self, finished: &[Finished]) -> Result<()> {
+        let mut entries = Vec::new();
+        for lane in finished {
+            let id = lane.partition.id;
+            if lane.floor > lane.partition.start() {
+                entries.push(Entry::Trim(id, lane.floor));
+            }
+            let drops = lane.segments.iter();
+            entries.extend(drops.map(|(base, end)| Entry::Drop(id, *base, *end)));
+        }
+        if !entries.is_empty() {
+            let wal = self.env.wal()?;
+            let ask = Ask {
+                sync: true,
+                ..Ask::default()
+            };
+            wal.enqueue(&entries, ask)?.wait(wal)?;
+        }
+        // A checkpoint sees the segments either alive or dead.
+        let mut garbage = lock(&self.garbage);
+        for lane in finished {
+            garbage.extend(lane.partition.apply_trim(lane.floor).1);
+            garbage.extend(lane.partition.apply_drop(&lane.segments));
+            lane.partition.drop_tail(&lane.batches);
+        }
+        Ok(())
     }
 
     /// Adds the queues, as they are now: at the cut or later.

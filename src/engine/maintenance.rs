@@ -75,32 +75,6 @@ impl Shared {
         Ok((start, dropped))
     }
 
-    /// The same for many partitions at once, of which it is known that they are
-    /// durable so far, or that nobody wants what is not.
-    pub(super) fn trim_all(&self, trims: &[(Arc<Partition>, Offset)]) -> Result<()> {
-        let wal = self.env.wal()?;
-        // A frame has a limit; a hundred thousand queues do not.
-        for some in trims.chunks(1024) {
-            let entries: Vec<_> = some
-                .iter()
-                .map(|(partition, before)| Entry::Trim(partition.id, *before))
-                .collect();
-            let ask = Ask {
-                sync: true,
-                ..Ask::default()
-            };
-            wal.enqueue(&entries, ask)?.wait(wal)?;
-            let mut garbage = lock(&self.garbage);
-            for (partition, before) in some {
-                garbage.extend(partition.apply_trim(*before).1);
-            }
-        }
-        if trims.is_empty() {
-            return Ok(());
-        }
-        self.remove_garbage().map(|_| ())
-    }
-
     /// Removes dead files. True if there were any.
     pub(super) fn remove_garbage(&self) -> Result<bool> {
         let garbage = lock(&self.garbage).clone();

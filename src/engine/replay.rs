@@ -120,6 +120,12 @@ impl<'a> Replayer<'a> {
                     self.garbage.extend(dead);
                 }
             }
+            Entry::Drop(id, base, end) => {
+                if let Some(topic) = self.catalog.by_id(id.topic) {
+                    let partition = topic.partition(id.partition)?;
+                    self.garbage.extend(partition.apply_drop(&[(*base, *end)]));
+                }
+            }
             Entry::CreateQueue(meta) => self.create_queue(meta)?,
             Entry::AlterQueue(meta) => {
                 if let Some(queue) = self.queues.registry().by_id(meta.id) {

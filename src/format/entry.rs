@@ -29,6 +29,7 @@ const ALTER_QUEUE: u8 = 7;
 const DELETE_QUEUE: u8 = 8;
 const LEDGER: u8 = 9;
 const SEEN: u8 = 10;
+const DROP: u8 = 11;
 
 /// Bytes of an append entry before its batch.
 pub(crate) const APPEND_ENTRY_LEN: usize = 12;
@@ -53,6 +54,9 @@ pub(crate) enum Entry<'a> {
     DeleteQueue(TopicId),
     /// What changes in the ledger of a lane.
     Ledger(PartitionId, Vec<Change>),
+    /// The records of a segment, from its base offset to its end, that are kept
+    /// no longer.
+    Drop(PartitionId, Offset, Offset),
     /// Deduplication ids of messages in this frame.
     Seen(SeenIds),
 }
@@ -63,7 +67,9 @@ impl<'a> Entry<'a> {
         match self {
             Self::Append(_, batch) => APPEND_ENTRY_LEN + batch.len(),
             Self::CreateTopic(meta) | Self::AlterTopic(meta) => OTHER_LEN_MAX + meta.name.len(),
-            Self::DeleteTopic(_) | Self::Trim(..) | Self::DeleteQueue(_) => OTHER_LEN_MAX,
+            Self::DeleteTopic(_) | Self::Trim(..) | Self::Drop(..) | Self::DeleteQueue(_) => {
+                OTHER_LEN_MAX
+            }
             Self::CreateQueue(meta) | Self::AlterQueue(meta) => 4 + meta.len_max(),
             Self::Seen(ids) => 4 + ids.len_max(),
             Self::Ledger(_, changes) => 12 + ledger::encoded_len_max(changes),
@@ -112,6 +118,12 @@ impl<'a> Entry<'a> {
                 put_partition(out, *id);
                 ledger::encode(changes, out);
             }
+            Self::Drop(id, base, end) => {
+                put_head(out, DROP);
+                put_partition(out, *id);
+                out.put_u64_le(base.get());
+                out.put_u64_le(end.get());
+            }
             Self::Seen(ids) => {
                 put_head(out, SEEN);
                 ids.encode(out);
@@ -140,11 +152,16 @@ impl<'a> Entry<'a> {
             DELETE_QUEUE => Self::DeleteQueue(TopicId::new(cursor.u32("queue id")?)),
             LEDGER => Self::Ledger(split_partition(cursor)?, ledger::decode(cursor)?),
             SEEN => Self::Seen(SeenIds::decode(cursor)?),
+            DROP => Self::Drop(
+                split_partition(cursor)?,
+                Offset::new(cursor.u64("base offset")?),
+                Offset::new(cursor.u64("end offset")?),
+            ),
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "entry kind",
                     found: u64::from(other),
-                    supported: "1 to 10",
+                    supported: "1 to 11",
                 });
             }
         })
@@ -230,6 +247,9 @@ mod tests {
             any::<u32>().prop_map(|id| Entry::DeleteTopic(TopicId::new(id))),
             meta.clone().prop_map(Entry::CreateTopic),
             meta.prop_map(Entry::AlterTopic),
+            (id(), any::<u64>(), any::<u64>()).prop_map(|(id, base, end)| {
+                Entry::Drop(id, Offset::new(base), Offset::new(end))
+            }),
             any::<u32>().prop_map(|id| Entry::DeleteQueue(TopicId::new(id))),
             any::<u32>().prop_map(|id| Entry::CreateQueue(queue(id))),
             (id(), 0..u64::MAX - 1).prop_map(|(id, at)| {
@@ -262,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_later_version_is_unsupported() {
-        for kind in [0, 11, 255] {
+        for kind in [0, 12, 255] {
             let bytes = [kind, 0, 0, 0, 1, 0, 0, 0];
             let found = decode(&bytes);
             assert!(

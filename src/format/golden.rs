@@ -122,6 +122,7 @@ fn entry_values(batch: &[u8]) -> Vec<Entry<'_>> {
         Entry::AlterQueue(Box::new(queue())),
         Entry::Ledger(PARTITION, changes()),
         Entry::Seen(seen()),
+        Entry::Drop(PARTITION, Offset::new(900), Offset::new(950)),
         Entry::DeleteQueue(TopicId::new(6)),
     ]
 }

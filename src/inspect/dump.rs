@@ -115,7 +115,10 @@ impl DumpOptions {
 
     fn takes_entry(&self, entry: &Entry<'_>) -> bool {
         match entry {
-            Entry::Append(id, _) | Entry::Trim(id, _) | Entry::Ledger(id, _) => self.takes(*id),
+            Entry::Append(id, _)
+            | Entry::Trim(id, _)
+            | Entry::Drop(id, ..)
+            | Entry::Ledger(id, _) => self.takes(*id),
             Entry::CreateTopic(meta) | Entry::AlterTopic(meta) => self.takes_topic(meta.id),
             Entry::DeleteTopic(id) | Entry::DeleteQueue(id) => self.takes_topic(*id),
             Entry::CreateQueue(meta) | Entry::AlterQueue(meta) => self.takes_topic(meta.id),
@@ -405,6 +408,7 @@ impl Dump<'_> {
             Entry::CreateQueue(meta) => format!("create queue {} {:?}", meta.id, meta.name),
             Entry::AlterQueue(meta) => format!("alter queue {} {:?}", meta.id, meta.name),
             Entry::DeleteQueue(id) => format!("delete queue {id}"),
+            Entry::Drop(id, base, end) => format!("drop {id} from offset {base} to {end}"),
             Entry::Seen(ids) => {
                 format!("queue {} has seen {} ids", ids.queue, ids.seen.len())
             }

@@ -19,7 +19,7 @@ use crate::format::batch::{self, check_records};
 use crate::format::checksum::Seed;
 use crate::format::entry::{self, Entry};
 use crate::format::frame::{FrameHeader, FrameKind};
-use crate::format::snapshot::{PartitionState, Snapshot};
+use crate::format::snapshot::{PartitionState, SegmentMeta, Snapshot};
 use crate::format::{Batch, DecodeError};
 use crate::ids::{Lsn, Offset, PartitionId, StoreId, TopicId, to_u64};
 use crate::io::FileSystem;
@@ -172,6 +172,8 @@ struct Dropped {
     topics: BTreeSet<TopicId>,
     /// First offset that is kept.
     starts: BTreeMap<PartitionId, Offset>,
+    /// Segments in between that are kept no longer.
+    dropped: Vec<(PartitionId, Offset, Offset)>,
 }
 
 impl Dropped {
@@ -182,6 +184,7 @@ impl Dropped {
                 let kept = self.starts.entry(*id).or_default();
                 *kept = (*kept).max(*start);
             }
+            Entry::Drop(id, base, end) => self.dropped.push((*id, *base, *end)),
             Entry::Append(..)
             | Entry::CreateTopic(_)
             | Entry::AlterTopic(_)
@@ -202,7 +205,13 @@ impl Dropped {
         let trimmed = self.starts.get(&state.id).copied().unwrap_or_default();
         alive.start = alive.start.max(trimmed);
         let start = alive.start;
-        alive.segments.retain(|meta| meta.end > start);
+        let dropped = |meta: &SegmentMeta| {
+            let mut dropped = self.dropped.iter();
+            dropped.any(|(id, base, end)| *id == state.id && *base <= meta.base && meta.end <= *end)
+        };
+        alive
+            .segments
+            .retain(|meta| meta.end > start && !dropped(meta));
         Some(alive)
     }
 }
@@ -276,6 +285,7 @@ impl Checker<'_, '_> {
             Entry::AlterTopic(_)
             | Entry::DeleteTopic(_)
             | Entry::Trim(..)
+            | Entry::Drop(..)
             | Entry::AlterQueue(_)
             | Entry::DeleteQueue(_) => Ok(()),
         }

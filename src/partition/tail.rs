@@ -143,6 +143,21 @@ impl Tail {
         before - self.bytes
     }
 
+    /// Drops the batches that lie in one of `ranges`, which rise; returns the
+    /// memory that they took.
+    pub(super) fn drop_in(&mut self, ranges: &[(Offset, Offset)]) -> u64 {
+        let before = self.bytes;
+        let mut freed = 0;
+        self.batches.retain(|batch| {
+            let n = ranges.partition_point(|(_, end)| *end < batch.end);
+            let dies = ranges.get(n).is_some_and(|(base, _)| *base <= batch.base);
+            freed += if dies { batch.cost() } else { 0 };
+            !dies
+        });
+        self.bytes = before - freed;
+        freed
+    }
+
     /// Drops all; returns the memory that they took.
     pub(super) fn clear(&mut self) -> u64 {
         self.batches.clear();

@@ -84,6 +84,46 @@ impl Partition {
         (start, garbage.collect())
     }
 
+    /// What could be dropped on its own, above the start: sealed segments, and
+    /// the batches of the tail. From each its first offset, and the one after its
+    /// last.
+    pub(crate) fn pieces(&self) -> (Vec<(Offset, Offset)>, Vec<(Offset, Offset)>) {
+        let state = self.state.lock();
+        let sealed = state.segments.iter().filter(|meta| meta.sealed.is_some());
+        let segments = sealed.map(|meta| (meta.base, meta.end)).collect();
+        let batches = state.tail.iter().map(|batch| (batch.base, batch.end));
+        (segments, batches.collect())
+    }
+
+    /// Drops the segments that lie in one of `ranges`, after the log says so.
+    /// Returns the files that are now dead.
+    pub(crate) fn apply_drop(self: &Arc<Self>, ranges: &[(Offset, Offset)]) -> Vec<Garbage> {
+        let mut state = self.state.lock();
+        let is_dead = |meta: &SegmentMeta| {
+            let mut ranges = ranges.iter();
+            meta.sealed.is_some()
+                && ranges.any(|(base, end)| *base <= meta.base && meta.end <= *end)
+        };
+        let (dead, kept): (Vec<SegmentMeta>, Vec<SegmentMeta>) =
+            state.segments.iter().partition(|meta| is_dead(meta));
+        state.segments = kept;
+        drop(state);
+        for meta in &dead {
+            self.env.readers.forget(self.id, meta.base);
+        }
+        let garbage = dead.iter().map(|meta| Garbage::Segment(self.id, meta.base));
+        garbage.collect()
+    }
+
+    /// Forgets the batches of the tail that lie in one of `ranges`, which nobody
+    /// is going to read: they are not worth writing to a segment.
+    pub(crate) fn drop_tail(&self, ranges: &[(Offset, Offset)]) {
+        let mut state = self.state.lock();
+        let freed = state.tail.drop_in(ranges);
+        drop(state);
+        self.env.memory.release(freed);
+    }
+
     /// Removes the files of a dead segment; what is gone already is fine.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ pub(crate) use env::QueueEnv;
 pub use info::{QueueInfo, QueueStats};
 pub(crate) use lane::Stored;
 pub use message::{DeadReason, DeathNote, Message, MessageId};
+pub(crate) use saved::Finished;
 pub(crate) use send::{Sending, Sent};
 pub(crate) use settle::{Answer, Refused, Verdict};
 pub(crate) use take::Taken;

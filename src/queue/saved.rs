@@ -1,6 +1,7 @@
 //! What outlives the process: lanes from a snapshot, changes from the log, and
 //! back into the next snapshot.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::QueueState;
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::dedup::{Seen, SeenIds};
 use crate::format::ledger::{Change, LedgerState};
 use crate::ids::{Lsn, Offset, PartitionId, TopicId, to_u64};
+use crate::partition::Partition;
 use crate::signal::lock;
 use crate::topic::TopicState;
 
@@ -124,11 +126,24 @@ impl QueueState {
         (!seen.is_empty()).then_some(SeenIds { queue, seen })
     }
 
-    /// For each lane of its own, the offset below which all is done.
-    pub(crate) fn floors(&self) -> Vec<(u32, Offset)> {
+    /// For each lane of its own, what it is done with.
+    pub(crate) fn finished(&self) -> Vec<Finished> {
         let own = self.used().filter(|_| self.owns());
-        own.map(|lane| (lane.id.partition, lane.lock().ledger.floor()))
-            .collect()
+        let finished = own.map(|lane| {
+            let (segments, batches) = lane.partition.pieces();
+            let state = lane.lock();
+            let floor = state.ledger.floor();
+            let done = |piece: &(Offset, Offset)| {
+                piece.0 >= floor && state.ledger.first_open(piece.0) >= piece.1
+            };
+            Finished {
+                partition: Arc::clone(&lane.partition),
+                floor,
+                segments: segments.into_iter().filter(done).collect(),
+                batches: batches.into_iter().filter(done).collect(),
+            }
+        });
+        finished.collect()
     }
 
     /// Bytes of memory that it takes, about.
@@ -141,6 +156,18 @@ impl QueueState {
         let ids = lock(&self.dedup).memory_bytes();
         to_u64(size_of::<Self>() + slots + self.name.len()) + lanes + ids
     }
+}
+
+/// What a lane is done with.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) partition: Arc<Partition>,
+    /// All below is done.
+    pub(crate) floor: Offset,
+    /// Sealed segments beyond, of which all is done: base offset and end.
+    pub(crate) segments: Vec<(Offset, Offset)>,
+    /// The same for batches of the tail.
+    pub(crate) batches: Vec<(Offset, Offset)>,
 }
 
 /// A change as far as it is about messages before `end`.
