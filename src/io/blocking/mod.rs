@@ -115,7 +115,7 @@ impl FileSystem for OsFileSystem {
 
     #[cfg(all(feature = "io-uring", target_os = "linux"))]
     fn write_queue(&self, depth: usize) -> io::Result<Box<dyn WriteQueue>> {
-        Ok(Box::new(super::ring::Ring::new(depth)?))
+        super::ring::queue(depth)
     }
 
     #[cfg(not(all(feature = "io-uring", target_os = "linux")))]
