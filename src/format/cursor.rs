@@ -19,6 +19,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What has not been read yet.
+    #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -28,6 +29,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `len` bytes.
+    #[inline]
     pub(crate) fn bytes(
         &mut self,
         len: usize,
@@ -44,6 +46,7 @@ impl<'a> Cursor<'a> {
         Ok(front)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let Some((front, rest)) = self.rest.split_first_chunk::<N>() else {
             return Err(DecodeError::Incomplete {
@@ -56,6 +59,7 @@ impl<'a> Cursor<'a> {
         Ok(*front)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         self.array(what).map(u8::from_le_bytes)
     }
@@ -81,6 +85,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// An unsigned varint.
+    #[inline]
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let (value, rest) = varint::split(self.rest, what)?;
         self.rest = rest;
@@ -88,6 +93,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A zigzag varint.
+    #[inline]
     pub(crate) fn signed(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         self.varint(what).map(varint::unzigzag)
     }
@@ -165,6 +171,7 @@ pub(crate) fn put_blob(buf: &mut impl BufMut, bytes: &[u8]) {
 
 impl<'a> Cursor<'a> {
     /// Bytes with their length before them, at most `max`.
+    #[inline]
     pub(crate) fn blob(&mut self, max: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.varint(what)?;
         match usize::try_from(len) {

@@ -32,6 +32,7 @@ pub(crate) const fn len(value: u64) -> usize {
 }
 
 /// Splits a varint off the front of `bytes`.
+#[inline]
 pub(crate) fn split<'a>(
     bytes: &'a [u8],
     what: &'static str,
@@ -45,6 +46,7 @@ pub(crate) fn split<'a>(
     split_long(bytes, what)
 }
 
+#[inline(never)]
 fn split_long<'a>(bytes: &'a [u8], what: &'static str) -> Result<(u64, &'a [u8]), DecodeError> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().take(VARINT_LEN_MAX).enumerate() {

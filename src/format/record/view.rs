@@ -1,5 +1,8 @@
 //! Views: a record as it lies in a batch, checked once and then borrowed.
 //!
+//! What is inlined here and in `Cursor` is so for a reason: results of this size
+//! returned through memory cost more than the decoding itself.
+//!
 //! docs/format.md section 5 has the last word.
 
 use crate::format::cursor::Cursor;
@@ -152,8 +155,18 @@ fn split_header<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a str, &'a [u8]), Deco
     Ok((name, value))
 }
 
+#[inline]
 fn split_headers<'a>(cursor: &mut Cursor<'a>) -> Result<Headers<'a>, DecodeError> {
     let count = cursor.varint("header count")?;
+    if count == 0 {
+        return Ok(Headers::default());
+    }
+    check_headers(cursor, count)
+}
+
+/// Apart, so that records without headers do not carry it along.
+#[inline(never)]
+fn check_headers<'a>(cursor: &mut Cursor<'a>, count: u64) -> Result<Headers<'a>, DecodeError> {
     let left = usize::try_from(count)
         .ok()
         .filter(|count| *count <= HEADERS_MAX)
@@ -169,6 +182,7 @@ fn split_headers<'a>(cursor: &mut Cursor<'a>) -> Result<Headers<'a>, DecodeError
     Ok(Headers { bytes, left })
 }
 
+#[inline]
 fn split_optional<'a>(
     cursor: &mut Cursor<'a>,
     what: &'static str,
@@ -181,6 +195,7 @@ fn split_optional<'a>(
 }
 
 /// Splits one record off the front of a batch's payload.
+#[inline]
 pub(crate) fn split_first(
     payload: &[u8],
     base_offset: Offset,
