@@ -266,6 +266,7 @@ fn partition_env(
         writable: !options.read_only,
         direct: options.write_mode == WriteMode::Direct,
         scratch: Arc::default(),
+        reads: Arc::default(),
         wal: OnceLock::new(),
         memory: Memory::new(options.tail_bytes_max),
         open: Worklist::default(),

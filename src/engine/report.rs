@@ -87,6 +87,10 @@ pub struct Stats {
     pub records_fetched: u64,
     /// Bytes of the batches fetched.
     pub bytes_fetched: u64,
+    /// Batches of segments whose checksum was computed to find or to fetch
+    /// records: each of those that are fetched, and those between an entry of
+    /// the index and the first of them.
+    pub batches_checked: u64,
     /// Commits written to the log.
     pub wal_frames: u64,
     /// Writes to the log: groups.
@@ -198,6 +202,7 @@ impl Engine {
             batches_unlogged: read(&counters.batches_unlogged),
             records_fetched: read(&counters.records_fetched),
             bytes_fetched: read(&counters.bytes_fetched),
+            batches_checked: shared.env.reads.batches_checked(),
             segment_bytes: read(&counters.segment_bytes),
             segment_syncs: read(&counters.segment_syncs),
             checkpoints: read(&shared.checkpoints),

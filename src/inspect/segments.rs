@@ -58,6 +58,7 @@ pub(super) fn env(
         writable: false,
         direct: false,
         scratch: Arc::default(),
+        reads: Arc::default(),
     }
 }
 

@@ -149,6 +149,7 @@ impl Bench {
             writable: true,
             direct: false,
             scratch: Arc::default(),
+            reads: Arc::default(),
         };
         let snapshot = Snapshot {
             lsn: Lsn::new(8192),

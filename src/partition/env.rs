@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Lsn, PartitionId, StoreId};
 use crate::io::Directory;
 use crate::options::{OnLimit, ReadMode};
-use crate::segment::{Scratch, SegmentEnv};
+use crate::segment::{Reads, Scratch, SegmentEnv};
 use crate::signal::{Signal, lock};
 use crate::sync::Mutex;
 use crate::wal::Wal;
@@ -29,6 +29,8 @@ pub(crate) struct PartitionEnv {
     pub(crate) direct: bool,
     /// Memory for those.
     pub(crate) scratch: Scratch,
+    /// What reads of segments share.
+    pub(crate) reads: Arc<Reads>,
     /// Set once the log has been recovered; never for a read-only store.
     pub(crate) wal: OnceLock<Arc<Wal>>,
     pub(crate) memory: Memory,
@@ -301,6 +303,7 @@ impl PartitionEnv {
             writable: self.writable,
             direct: self.direct,
             scratch: Scratch::clone(&self.scratch),
+            reads: Arc::clone(&self.reads),
         })
     }
 }

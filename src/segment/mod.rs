@@ -33,6 +33,7 @@ use crate::io::{Directory, File};
 mod index;
 mod out;
 mod reader;
+mod reads;
 mod rebuild;
 mod scan;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub(crate) use crate::format::snapshot::SegmentMeta;
 pub(crate) use index::ActiveIndex;
 pub(crate) use out::Scratch;
 pub(crate) use reader::{Most, SegmentReader};
+pub(crate) use reads::Reads;
 pub(crate) use writer::{SegmentWriter, read_active_index};
 
 /// Where the batches of every segment start.
@@ -68,6 +70,8 @@ pub(crate) struct SegmentEnv {
     pub(crate) direct: bool,
     /// Memory for those.
     pub(crate) scratch: Scratch,
+    /// What reads share.
+    pub(crate) reads: Arc<Reads>,
 }
 
 /// A batch in a segment, as an index knows it.

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::index::{self, SealedIndex};
 use super::rebuild::{self, Rebuilt};
-use super::scan::{Extent, PIECE_LEN_MAX, Scan, Source};
+use super::scan::{ALL, Extent, PIECE_LEN_MAX, Scan, Source};
 use super::writer::{check_length, open_log};
 use super::{Place, SegmentEnv, SegmentMeta, decode_error, index_name, read_exact};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,7 +34,7 @@ pub(crate) struct Most {
 pub(crate) struct SegmentReader {
     env: SegmentEnv,
     meta: SegmentMeta,
-    source: Source,
+    pub(super) source: Source,
     /// `None` for the active segment, whose index the writer has.
     index: Option<SealedIndex>,
     notes: Vec<String>,
@@ -266,13 +266,11 @@ impl SegmentReader {
         most: Most,
         out: &mut Vec<Batch>,
     ) -> Result<()> {
-        if most.bytes >= PIECE_LEN_MAX {
-            let len = to_u64(most.bytes).saturating_add(place.position.get());
+        let wanted = self.expected(most);
+        if wanted >= PIECE_LEN_MAX {
+            let len = to_u64(wanted).saturating_add(place.position.get());
             self.source.advise(place.position.get(), len.min(data_end));
         }
-        // What lies between the place and `from` is read as well.
-        let before = to_usize(u64::from(self.env.index_interval_bytes));
-        let wanted = most.bytes.saturating_add(before);
         let (mut bytes, mut records) = (0, 0_u64);
         self.walk(place, data_end, end, wanted, |batch| {
             if batch.end_offset() <= from {
@@ -284,6 +282,17 @@ impl SegmentReader {
             out.push(batch);
             Ok(bytes < most.bytes && records < most.records)
         })
+    }
+
+    /// How many bytes a read is likely to need: not more than it collects,
+    /// and not more than so many records take, if they are like the others of
+    /// the segment.
+    fn expected(&self, most: Most) -> usize {
+        let record = self.meta.bytes.div_ceil(self.meta.records.max(1));
+        let bytes = to_u64(most.bytes).min(record.saturating_mul(most.records));
+        // What lies between the place and the first of them is read as well.
+        let before = u64::from(self.env.index_interval_bytes);
+        to_usize(bytes.saturating_add(before))
     }
 
     /// Offset of the first record whose time is `time` or later.
@@ -341,7 +350,7 @@ impl SegmentReader {
     pub(crate) fn scan(&self, place: Place) -> Scan<'_> {
         let extent = Extent::of(&self.meta);
         self.source.advise(place.position.get(), extent.data_end);
-        Scan::new(&self.env, &self.source, extent, place, PIECE_LEN_MAX)
+        Scan::new(&self.env, &self.source, extent, place, ALL)
     }
 
     /// What the index of a sealed segment says: batches, and the latest event

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::index::{self, Indexer, SealedIndex};
-use super::scan::{Extent, PIECE_LEN_MAX, Scan, Source};
+use super::scan::{ALL, Extent, Scan, Source};
 use super::{Place, SegmentEnv, index_name, temporary_name};
 use crate::error::{Error, Result};
 use crate::format::index::IndexEntry;
@@ -40,7 +40,7 @@ impl Rebuilt {
         } else {
             source.advise(from.position.get(), extent.data_end);
         }
-        let mut scan = Scan::new(env, source, extent, from, PIECE_LEN_MAX);
+        let mut scan = Scan::new(env, source, extent, from, ALL);
         let damage = loop {
             match scan.next_raw() {
                 Ok(Some((position, header, _))) => {

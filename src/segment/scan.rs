@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{Place, SegmentEnv, SegmentMeta, decode_error, read_exact};
 use crate::error::{Error, Result};
@@ -21,6 +21,9 @@ const PIECE_LEN_MIN: usize = 64 << 10;
 
 /// Most bytes that are read at once, unless a single batch is longer.
 pub(super) const PIECE_LEN_MAX: usize = 1 << 20;
+
+/// For a walk to the end of the data.
+pub(super) const ALL: usize = usize::MAX;
 
 /// Where the bytes of a segment come from.
 #[derive(Clone, Debug)]
@@ -78,8 +81,10 @@ pub(crate) struct Scan<'a> {
     /// Bytes at hand, and where in the file they start.
     piece: Bytes,
     piece_at: u64,
-    /// How many bytes the caller means to read.
+    /// How many bytes the caller still means to read.
     wanted: usize,
+    /// Batches whose checksum was computed.
+    checked: u64,
 }
 
 impl<'a> Scan<'a> {
@@ -105,6 +110,7 @@ impl<'a> Scan<'a> {
             piece,
             piece_at,
             wanted,
+            checked: 0,
         }
     }
 
@@ -135,10 +141,12 @@ impl<'a> Scan<'a> {
         self.fetch(header.length)?;
         let start = self.start();
         let bytes = self.piece.slice(start..start + header.length);
+        self.checked += 1;
         batch::verify(&bytes, &header, self.seed).map_err(|error| self.wrong(error))?;
         self.check_offsets(&header)?;
         let position = self.position();
         self.position += to_u64(header.length);
+        self.wanted = self.wanted.saturating_sub(header.length);
         self.next = header.end_offset();
         self.promised = None;
         Ok(Some((position, header, bytes)))
@@ -173,10 +181,15 @@ impl<'a> Scan<'a> {
         // decoder checked against BATCH_LEN_MAX.
         let len = self.wanted.clamp(PIECE_LEN_MIN, PIECE_LEN_MAX);
         let len = len.max(needed).min(left);
-        let mut piece = BytesMut::zeroed(len);
+        // What nobody took a batch of is free for this read.
+        self.piece = Bytes::new();
+        let mut piece = self.env.reads.take(len);
+        let part = piece.get_mut(..len).expect("as long as was asked for");
         let name = self.env.segment(self.extent.base);
-        read_exact(&**file, &mut piece, self.position, &name)?;
-        self.piece = piece.freeze();
+        read_exact(&**file, part, self.position, &name)?;
+        let piece = piece.freeze();
+        self.env.reads.keep(&piece);
+        self.piece = piece.slice(..len);
         self.piece_at = self.position;
         Ok(())
     }
@@ -241,5 +254,12 @@ impl<'a> Scan<'a> {
         let length = to_usize(u64::from(u32::from_le_bytes(*length)));
         let covered = bytes.get(4..length);
         covered.is_some_and(|covered| self.seed.checksum(covered) == u32::from_le_bytes(*crc))
+    }
+}
+
+impl Drop for Scan<'_> {
+    fn drop(&mut self) {
+        // Once for a walk: a count for all threads is dear to touch.
+        self.env.reads.add_checked(self.checked);
     }
 }

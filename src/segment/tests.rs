@@ -14,6 +14,7 @@ use crate::options::{Codec, ReadMode};
 
 mod damage;
 mod model;
+mod reading;
 
 const DIR: &str = "/store/topics/3/0";
 
@@ -41,6 +42,7 @@ impl Bench {
             writable: true,
             direct: true,
             scratch: Arc::default(),
+            reads: Arc::default(),
         };
         Self { disk, env }
     }

@@ -16,4 +16,5 @@ mod observe;
 mod payload;
 mod power_cut;
 mod properties;
+mod reading;
 mod world;
