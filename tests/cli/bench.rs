@@ -64,6 +64,45 @@ fn appends_are_measured_with_every_kind_of_call() {
 }
 
 #[test]
+fn durable_tickets_are_held_against_as_many_direct_writes_as_the_log_may_have() {
+    let line = "bench append --seconds 0.3 --warmup 0.1 --batch 10 --json --in-flight 3";
+    let report = measure(&format!("{line} --nowait 8"), APPEND);
+    let deep = &report["deep_raw"];
+    // Some file systems refuse direct writes: then the doctor says so, too.
+    let direct = measure("doctor --seconds 0.01 --json", &[])["direct"] == true;
+    assert_eq!(deep.is_object(), direct, "{report}");
+    if direct {
+        // One, where there is no queue.
+        assert!([1, 3].contains(&deep["depth"].as_u64().unwrap()), "{deep}");
+        let rate = |of: &serde_json::Value| of["messages_per_second"].as_f64().unwrap();
+        let ratio = rate(&report) / rate(deep);
+        let told = deep["ratio"].as_f64().unwrap();
+        assert!((told / ratio - 1.0).abs() < 0.01, "{told}, not {ratio}");
+        let (store, _) = place();
+        let flags = "bench append --seconds 0.1 --warmup 0 --nowait 8";
+        let table = text(&store.output(flags));
+        assert!(table.contains("ratio to raw, deep"), "{table}");
+    }
+    for flags in ["", "--nowait 8 --durability buffered"] {
+        let report = measure(&format!("{line} {flags}"), APPEND);
+        assert!(report["deep_raw"].is_null(), "{flags}: {report}");
+    }
+}
+
+#[test]
+fn peak_memory_says_if_it_is_that_of_the_measurement() {
+    // Resets the peak of this process, as the tool does with its own.
+    let offered = fs::write("/proc/self/clear_refs", "5").is_ok();
+    for line in [
+        "bench append --seconds 0.1 --warmup 0 --json",
+        "bench scan --messages 1000 --json",
+    ] {
+        let report = measure(line, &["peak_memory_bytes"]);
+        assert_eq!(report["peak_memory_since_start"], !offered, "{report}");
+    }
+}
+
+#[test]
 fn scans_are_measured_in_both_modes() {
     for mode in ["map", "pread"] {
         let line = format!("bench scan --messages 20000 --size 100 --json --mode {mode}");
@@ -169,6 +208,15 @@ fn a_matrix_is_one_page_that_needs_nothing_else() {
     assert_eq!(report["kind"], "matrix");
     assert_eq!(report["cells"].as_array().unwrap().len(), 8);
     assert_eq!(report["offers"].as_array().unwrap().len(), 2);
+    // One for each batch, and durable.
+    let tickets = report["tickets"].as_array().unwrap();
+    assert_eq!(tickets.len(), 2);
+    for row in tickets {
+        assert!(row["messages_per_second"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(page.contains(row["name"].as_str().unwrap()), "{row}");
+        assert!(row["deep_raw"].is_null() || row["deep_raw"]["ratio"].as_f64().unwrap() > 0.0);
+    }
+    assert!(page.contains("With tickets"));
     let left = fs::read_dir(store.temp.path()).unwrap().count();
     assert_eq!(left, 3, "the directory, the page and the JSON");
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::compare::{self, REPORT_FORMAT};
 use super::environment::Environment;
-use super::figures::{Figures, Work, call_len};
-use super::load::{Load, LogChoice};
+use super::figures::Figures;
+use super::load::{Load, LogChoice, Work};
 use super::payload::Payload;
 use super::raw::RawAppend;
 use super::scratch::Scratch;
@@ -26,7 +26,8 @@ use crate::units;
 ///
 /// Beside it runs a plain loop, before and after: the bytes of a batch over
 /// blocks that were written before, rounded up to 4 KiB and synced if appends
-/// are durable.
+/// are durable. Beside durable appends with --nowait, direct writes of the same
+/// bytes run as well, as many under way as the log may have.
 ///
 /// Without --rate each thread calls again when its call has returned. With it
 /// calls have a timetable, and a latency counts from when the call was due.
@@ -110,17 +111,18 @@ struct Report {
 /// Measures appends.
 pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let load = args.load();
-    let baseline = args.compare.load("append", &as_json(&Work::of(&load))?)?;
+    let baseline = args.compare.load("append", &as_json(&load.work)?)?;
     let scratch = Scratch::new(&args.place.dir)?;
     let environment = Environment::look(scratch.path())?;
     let payload = Payload::new(
-        usize::try_from(load.size).unwrap_or(usize::MAX),
-        load.compress,
+        usize::try_from(load.work.size).unwrap_or(usize::MAX),
+        load.work.compress,
     );
-    let batch = payload.bytes(usize::try_from(call_len(&load)).unwrap_or(usize::MAX));
-    let sync = load.durability == Durability::Durable;
+    let batch = payload.bytes(usize::try_from(load.work.call_len()).unwrap_or(usize::MAX));
+    let sync = load.work.durability == Durability::Durable;
     let aside = load.seconds / 3;
-    let total = load.warmup + load.seconds + aside * 2;
+    let asides = if load.is_deep() { 3 } else { 2 };
+    let total = load.warmup + load.seconds + aside * asides;
     let bar = output::progress(Progress::Milliseconds, millis(total), "append");
 
     let mut raw = RawAppend::prepare(&scratch.join("raw"), batch, sync)?;
@@ -129,6 +131,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     // Closed before the raw loop goes on: nothing else may write meanwhile.
     let store = scratch.join("store");
     let measured = load.run(&store, &payload, &|passed| bar.inc(millis(passed)))?;
+    let deep = load.deep_raw(&scratch.join("deep"), &measured, aside)?;
     raw.run(aside)?;
     bar.finish_and_clear();
     signals::check()?;
@@ -136,7 +139,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let report = Report {
         kind: "append",
         format: REPORT_FORMAT,
-        figures: Figures::new(&load, &measured, &raw),
+        figures: Figures::new(&load, &measured, &raw, deep.as_ref()),
         environment,
     };
     if args.json {
@@ -153,20 +156,22 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
 impl Args {
     fn load(&self) -> Load {
         Load {
-            threads: self.threads,
-            size: self.size,
-            batch: self.batch,
-            durability: self.durability,
-            partitions: self.partitions,
-            compress: self.compress,
-            nowait: self.nowait,
-            linger: self.linger,
+            work: Work {
+                threads: self.threads,
+                size: self.size,
+                batch: self.batch,
+                durability: self.durability,
+                partitions: self.partitions,
+                compress: self.compress,
+                nowait: self.nowait,
+                linger: self.linger,
+                rate: self.rate,
+            },
             log: LogChoice {
                 in_flight: self.in_flight,
                 group_bytes: self.group_bytes,
                 cached: self.cached,
             },
-            rate: self.rate,
             warmup: self.warmup,
             seconds: self.seconds,
             verify: self.verify,

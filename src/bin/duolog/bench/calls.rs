@@ -30,11 +30,11 @@ pub(super) fn until(
     payload: &Payload,
     meter: Meter,
 ) -> Result<Meter, Failure> {
-    let batches = payload.batches(usize::try_from(load.batch).unwrap_or(1));
-    match (load.rate, load.nowait) {
+    let batches = payload.batches(usize::try_from(load.work.batch).unwrap_or(1));
+    match (load.work.rate, load.work.nowait) {
         (Some(rate), _) => on_time(topic, &batches, &Timetable::new(load, rate, n), meter),
         (None, Some(depth)) => pipelined(topic, &batches, depth, meter),
-        (None, None) if load.batch == 1 && load.durability != Durability::Durable => {
+        (None, None) if load.work.batch == 1 && load.work.durability != Durability::Durable => {
             one_by_one_sampled(topic, &batches, meter)
         }
         (None, None) => one_call_at_a_time(topic, &batches, meter),
@@ -137,8 +137,8 @@ struct Timetable {
 
 impl Timetable {
     fn new(load: &Load, rate: f64, n: u32) -> Self {
-        let between_calls = f64::from(load.batch) / rate;
-        let interval = between_calls * f64::from(load.threads);
+        let between_calls = f64::from(load.work.batch) / rate;
+        let interval = between_calls * f64::from(load.work.threads);
         // A rate is checked to be above zero, and an hour between two calls is
         // more than any measurement takes.
         let bounded = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));

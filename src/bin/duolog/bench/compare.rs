@@ -18,7 +18,7 @@ use crate::output::{self, Column};
 pub(super) const REPORT_FORMAT: u64 = 1;
 
 /// Named rows of a report that has more than one.
-const ROWS: &[&str] = &["cells", "stores"];
+const ROWS: &[&str] = &["cells", "tickets", "stores"];
 
 /// Which way a figure should go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! The figures of one load, as they are printed, charted and compared.
 
-use duolog::Durability;
 use serde::Serialize;
 
 use super::fairness::Fairness;
-use super::load::{Load, Measured};
+use super::load::{Load, Measured, Work};
 use super::meter::quantile_us;
+use super::probe;
 use super::raw::RawAppend;
+use super::usage::PeakMemory;
 use super::{float, ratio, rounded};
 use crate::output;
 use crate::topic::durability;
@@ -17,36 +18,14 @@ const QUANTILES: &[f64] = &[
     0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0,
 ];
 
-/// What was done: two results may be compared only where this is the same.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Work {
-    pub(super) threads: u32,
-    pub(super) size: u32,
-    pub(super) batch: u32,
-    pub(super) durability: Durability,
-    pub(super) partitions: u32,
-    pub(super) compress: bool,
-    pub(super) nowait: Option<u32>,
-    pub(super) linger_us: u64,
-    /// Messages a second that were asked for; null for as many as go.
-    pub(super) rate: Option<f64>,
-}
-
-impl Work {
-    /// Of a load.
-    pub(super) fn of(load: &Load) -> Self {
-        Self {
-            threads: load.threads,
-            size: load.size,
-            batch: load.batch,
-            durability: load.durability,
-            partitions: load.partitions,
-            compress: load.compress,
-            nowait: load.nowait,
-            linger_us: u64::try_from(load.linger().as_micros()).unwrap_or(u64::MAX),
-            rate: load.rate,
-        }
-    }
+/// What the disk does with several direct writes under way.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct DeepRaw {
+    /// Writes under way: as many as the log may have.
+    pub(super) depth: u32,
+    pub(super) messages_per_second: f64,
+    /// Throughput by that of these writes.
+    pub(super) ratio: f64,
 }
 
 /// What came out.
@@ -76,7 +55,8 @@ pub(super) struct Figures {
     pub(super) kernel_write_amplification: Option<f64>,
     pub(super) cpu_seconds: f64,
     pub(super) cpu_us_per_message: f64,
-    pub(super) peak_memory_bytes: u64,
+    #[serde(flatten)]
+    pub(super) peak_memory: PeakMemory,
     #[serde(flatten)]
     pub(super) fairness: Fairness,
     pub(super) verified_messages: Option<u64>,
@@ -85,17 +65,36 @@ pub(super) struct Figures {
     pub(super) raw_messages_per_second: f64,
     pub(super) raw_p50_us: f64,
     pub(super) ratio_to_raw: f64,
+    /// Beside durable appends with tickets; null for others, and where the file
+    /// system refuses direct writes.
+    pub(super) deep_raw: Option<DeepRaw>,
     /// Pairs of a quantile and microseconds.
     pub(super) latency_curve_us: Vec<(f64, f64)>,
     /// The same of the raw loop.
     pub(super) raw_latency_curve_us: Vec<(f64, f64)>,
 }
 
+impl DeepRaw {
+    fn new(load: &Load, rate: f64, deep: &probe::Figures) -> Self {
+        let raw_rate = deep.writes_per_second * f64::from(load.work.batch);
+        Self {
+            depth: deep.depth,
+            messages_per_second: rounded(raw_rate),
+            ratio: rounded(ratio(rate, raw_rate)),
+        }
+    }
+}
+
 impl Figures {
     /// Of a load that ran beside `raw`.
-    pub(super) fn new(load: &Load, measured: &Measured, raw: &RawAppend) -> Self {
+    pub(super) fn new(
+        load: &Load,
+        measured: &Measured,
+        raw: &RawAppend,
+        deep: Option<&probe::Figures>,
+    ) -> Self {
         let rate = ratio(float(measured.records), measured.seconds);
-        let raw_rate = raw.rate() * f64::from(load.batch);
+        let raw_rate = raw.rate() * f64::from(load.work.batch);
         let latency = &measured.latency;
         let us = |quantile| rounded(quantile_us(latency, quantile));
         let accepted = float(measured.whole.bytes_appended);
@@ -107,10 +106,10 @@ impl Figures {
             QUANTILES.iter().map(at).collect()
         };
         Self {
-            work: Work::of(load),
+            work: load.work.clone(),
             back_end: measured.back_end.clone(),
             messages_per_second: rounded(rate),
-            bytes_per_second: rounded(rate * f64::from(load.size)),
+            bytes_per_second: rounded(rate * f64::from(load.work.size)),
             p50_us: us(0.5),
             p90_us: us(0.9),
             p99_us: us(0.99),
@@ -128,13 +127,14 @@ impl Figures {
                 .map(|bytes| rounded(ratio(float(bytes), accepted))),
             cpu_seconds: rounded(measured.cpu_seconds),
             cpu_us_per_message: rounded(ratio(cpu_us, float(measured.records))),
-            peak_memory_bytes: measured.peak_memory_bytes,
+            peak_memory: measured.peak_memory,
             fairness: Fairness::of(&measured.shares),
             verified_messages: measured.verified,
             raw: raw.step_name(),
             raw_messages_per_second: rounded(raw_rate),
             raw_p50_us: rounded(quantile_us(raw.latency(), 0.5)),
             ratio_to_raw: rounded(ratio(rate, raw_rate)),
+            deep_raw: deep.map(|deep| DeepRaw::new(load, rate, deep)),
             latency_curve_us: curve(latency),
             raw_latency_curve_us: curve(raw.latency()),
         }
@@ -174,7 +174,7 @@ impl Figures {
                     self.cpu_seconds, self.cpu_us_per_message
                 ),
             ),
-            ("peak memory", units::size(self.peak_memory_bytes)),
+            ("peak memory", self.peak_memory.text()),
             (
                 "fairness",
                 format!(
@@ -191,6 +191,12 @@ impl Figures {
             ("raw p50", us(self.raw_p50_us)),
             ("ratio to raw", format!("{:.2}", self.ratio_to_raw)),
         ];
+        if let Some(deep) = self.deep_raw {
+            let under_way = format!("{} direct writes under way", deep.depth);
+            let rate = rate(deep.messages_per_second);
+            pairs.push(("raw, deep", format!("{rate} ({under_way})")));
+            pairs.push(("ratio to raw, deep", format!("{:.2}", deep.ratio)));
+        }
         if let Some(records) = self.verified_messages {
             pairs.push(("read back", units::count(records)));
         }
@@ -203,9 +209,4 @@ impl Figures {
         let points = self.latency_curve_us.iter().copied();
         points.filter(|(quantile, _)| enough(*quantile)).collect()
     }
-}
-
-/// The bytes that one call appends, to write raw.
-pub(super) fn call_len(load: &Load) -> u64 {
-    u64::from(load.size) * u64::from(load.batch)
 }

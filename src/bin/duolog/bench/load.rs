@@ -11,11 +11,13 @@ use duolog::{
     Codec, Durability, Engine, Options, Retention, Stats, Topic, TopicOptions, WriteMode,
 };
 use hdrhistogram::Histogram;
+use serde::{Serialize, Serializer};
 
 use super::calls;
 use super::meter::{Meter, histogram};
 use super::payload::Payload;
-use super::usage;
+use super::probe::{self, Probe, Way};
+use super::usage::{self, PeakMemory};
 use super::verify;
 use crate::failure::Failure;
 use crate::output;
@@ -28,21 +30,48 @@ const KEPT_BYTES: u64 = 4 << 30;
 /// that takes longer waits for a wake-up that was lost, or for a dead disk.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// What is appended, how, and for how long.
-#[derive(Clone, Debug)]
-pub(super) struct Load {
+/// What is appended, and how: two results may be compared only where this is the
+/// same. A report has it as it is.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Work {
     pub(super) threads: u32,
     pub(super) size: u32,
     pub(super) batch: u32,
     pub(super) durability: Durability,
     pub(super) partitions: u32,
     pub(super) compress: bool,
+    /// Appends that a thread has under way; None if it waits for each.
     pub(super) nowait: Option<u32>,
-    /// None for the engine's own default.
+    /// None for the engine's own default; zero in a report.
+    #[serde(rename = "linger_us", serialize_with = "micros")]
     pub(super) linger: Option<Duration>,
-    pub(super) log: LogChoice,
     /// Messages a second of all threads together; None for as many as go.
     pub(super) rate: Option<f64>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands fields over like this")]
+fn micros<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let micros = time.unwrap_or_default().as_micros();
+    serializer.serialize_u64(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+impl Work {
+    /// The bytes that one call appends, to write raw.
+    pub(super) fn call_len(&self) -> u64 {
+        u64::from(self.size) * u64::from(self.batch)
+    }
+
+    /// How long buffered records wait to be written; zero if the engine adapts it.
+    pub(super) fn linger(&self) -> Duration {
+        self.linger.unwrap_or_default()
+    }
+}
+
+/// Work, and for how long.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    pub(super) work: Work,
+    pub(super) log: LogChoice,
     pub(super) warmup: Duration,
     pub(super) seconds: Duration,
     /// Read everything back afterwards.
@@ -71,13 +100,15 @@ pub(super) struct Measured {
     /// knows only of the time in which it did not.
     pub(super) records: u64,
     pub(super) cpu_seconds: f64,
-    pub(super) peak_memory_bytes: u64,
+    pub(super) peak_memory: PeakMemory,
     /// Counts from open to the last checkpoint, warm-up included.
     pub(super) whole: Stats,
     pub(super) kernel_written_bytes: Option<u64>,
     /// Records that were read back and found to be what was appended.
     pub(super) verified: Option<u64>,
     pub(super) back_end: String,
+    /// Writes of the log that it may have under way.
+    pub(super) in_flight_max: u32,
 }
 
 /// What the engine and the process had used up at a moment.
@@ -106,7 +137,7 @@ impl Load {
         payload: &Payload,
         progress: &dyn Fn(Duration),
     ) -> Result<Measured, Failure> {
-        usage::reset_peak_memory();
+        let peak_memory = PeakMemory::begin();
         let written = usage::kernel_written_bytes();
         let engine = Engine::open(path, self.options())?;
         let topic = engine.create_topic("bench", self.topic_options())?;
@@ -117,8 +148,8 @@ impl Load {
         let kernel_written_bytes = usage::kernel_written_bytes()
             .zip(written)
             .map(|(now, then)| now.saturating_sub(then));
-        let peak_memory_bytes = usage::peak_memory_bytes();
-        let back_end = engine.info().back_end;
+        let peak_memory = peak_memory.look();
+        let info = engine.info();
         let verified = self.finish(path, payload, &engine, &topic)?;
 
         let mut latency = histogram()?;
@@ -135,11 +166,12 @@ impl Load {
             syncs: counted(|stats| stats.wal_syncs),
             records: counted(|stats| stats.records_appended),
             cpu_seconds: after.cpu_seconds - before.cpu_seconds,
-            peak_memory_bytes,
+            peak_memory,
             whole,
             kernel_written_bytes,
             verified,
-            back_end,
+            back_end: info.back_end,
+            in_flight_max: info.in_flight_max,
         })
     }
 
@@ -155,7 +187,7 @@ impl Load {
         let end = begin + self.seconds;
         thread::scope(|scope| {
             let work = |n| move || calls::until(self, n, topic, payload, Meter::new(begin, end)?);
-            let threads: Result<Vec<_>, _> = (0..self.threads)
+            let threads: Result<Vec<_>, _> = (0..self.work.threads)
                 .map(|n| thread::Builder::new().spawn_scoped(scope, work(n)))
                 .collect();
             let threads = threads.map_err(|error| Failure::io("start a thread", error))?;
@@ -176,13 +208,13 @@ impl Load {
         engine: &Engine,
         topic: &Topic,
     ) -> Result<Option<u64>, Failure> {
-        let batch = usize::try_from(self.batch).unwrap_or(1);
+        let batch = usize::try_from(self.work.batch).unwrap_or(1);
         if !self.verify {
             engine.close()?;
             return Ok(None);
         }
-        let ends = verify::ends(topic, self.partitions)?;
-        if self.durability == Durability::Transient {
+        let ends = verify::ends(topic, self.work.partitions)?;
+        if self.work.durability == Durability::Transient {
             let verified = verify::read_back(topic, &ends, payload, batch)?;
             engine.close()?;
             return Ok(Some(verified));
@@ -195,9 +227,31 @@ impl Load {
         Ok(Some(verified))
     }
 
+    /// True if the disk is to be measured with several writes under way, too:
+    /// what appends with tickets are held against.
+    pub(super) fn is_deep(&self) -> bool {
+        self.work.nowait.is_some() && self.work.durability == Durability::Durable
+    }
+
+    /// Direct writes of the bytes of a call, as many under way as the log may
+    /// have, as `doctor` measures them. None for other loads, and where the file
+    /// system refuses them.
+    pub(super) fn deep_raw(
+        &self,
+        path: &Path,
+        measured: &Measured,
+        length: Duration,
+    ) -> Result<Option<probe::Figures>, Failure> {
+        if !self.is_deep() {
+            return Ok(None);
+        }
+        let len = usize::try_from(self.work.call_len()).unwrap_or(usize::MAX);
+        Probe::new(Way::Direct, len, measured.in_flight_max).run(path, length)
+    }
+
     fn options(&self) -> Options {
         let mut options = Options::default();
-        if let Some(linger) = self.linger {
+        if let Some(linger) = self.work.linger {
             options = options.linger(linger);
         }
         if let Some(groups) = self.log.in_flight {
@@ -212,25 +266,20 @@ impl Load {
         options
     }
 
-    /// How long buffered records wait to be written; zero if the engine adapts it.
-    pub(super) fn linger(&self) -> Duration {
-        self.linger.unwrap_or_default()
-    }
-
     fn topic_options(&self) -> TopicOptions {
         let defaults = TopicOptions::default();
-        let codec = if self.compress {
+        let codec = if self.work.compress {
             Codec::Lz4
         } else {
             Codec::None
         };
         // Room for the value and what a record has beside it.
-        let record_bytes = self.size.saturating_add(1 << 10);
-        let kept = KEPT_BYTES / u64::from(self.partitions.max(1));
+        let record_bytes = self.work.size.saturating_add(1 << 10);
+        let kept = KEPT_BYTES / u64::from(self.work.partitions.max(1));
         defaults
             .clone()
-            .partitions(self.partitions)
-            .durability(self.durability)
+            .partitions(self.work.partitions)
+            .durability(self.work.durability)
             .codec(codec)
             .record_bytes_max(record_bytes.max(defaults.record_bytes_max))
             .retention(Retention::default().bytes(kept))

@@ -18,7 +18,7 @@ use super::meter::{histogram, quantile_us, record};
 use super::payload::Payload;
 use super::raw::RawScan;
 use super::scratch::Scratch;
-use super::usage;
+use super::usage::{self, PeakMemory};
 use super::{EXAMPLES, Place, as_json, float, ratio, rounded, to_u64};
 use crate::failure::{Done, Failure};
 use crate::output::{self, Progress};
@@ -95,7 +95,8 @@ struct Report {
     seconds: f64,
     cpu_seconds: f64,
     cpu_us_per_message: f64,
-    peak_memory_bytes: u64,
+    #[serde(flatten)]
+    peak_memory: PeakMemory,
     raw_bytes_per_second: f64,
     ratio_to_raw: f64,
     environment: Environment,
@@ -184,7 +185,7 @@ struct Scanned {
     elapsed: Duration,
     latency: Histogram<u64>,
     cpu_seconds: f64,
-    peak_memory_bytes: u64,
+    peak_memory: PeakMemory,
 }
 
 impl Scanned {
@@ -205,7 +206,7 @@ impl Scanned {
             seconds: rounded(seconds),
             cpu_seconds: rounded(self.cpu_seconds),
             cpu_us_per_message: rounded(ratio(cpu_us, float(self.records))),
-            peak_memory_bytes: self.peak_memory_bytes,
+            peak_memory: self.peak_memory,
             raw_bytes_per_second: rounded(raw.rate()),
             ratio_to_raw: rounded(ratio(bytes_per_second, raw.rate())),
             environment,
@@ -225,9 +226,8 @@ fn scan(args: &Args, topic: &Topic) -> Result<Scanned, Failure> {
         elapsed: Duration::ZERO,
         latency: histogram()?,
         cpu_seconds: 0.0,
-        peak_memory_bytes: 0,
+        peak_memory: PeakMemory::begin(),
     };
-    usage::reset_peak_memory();
     let cpu_before = usage::cpu_seconds();
     let started = Instant::now();
     let mut reader = topic.reader(0, Start::Earliest)?;
@@ -248,7 +248,7 @@ fn scan(args: &Args, topic: &Topic) -> Result<Scanned, Failure> {
     }
     scanned.elapsed = started.elapsed();
     scanned.cpu_seconds = usage::cpu_seconds() - cpu_before;
-    scanned.peak_memory_bytes = usage::peak_memory_bytes();
+    scanned.peak_memory = scanned.peak_memory.look();
     let expected = (args.messages, args.messages * u64::from(args.size));
     if (scanned.records, scanned.bytes) != expected {
         return Err(Failure::Corrupt(format!(
@@ -289,7 +289,7 @@ impl Report {
             ("p50 of a fetch", format!("{:.1} us", self.p50_us)),
             ("p99 of a fetch", format!("{:.1} us", self.p99_us)),
             ("processor", format!("{:.2} s", self.cpu_seconds)),
-            ("peak memory", units::size(self.peak_memory_bytes)),
+            ("peak memory", self.peak_memory.text()),
             ("raw read", mib(self.raw_bytes_per_second)),
             ("ratio to raw", format!("{:.2}", self.ratio_to_raw)),
         ])

@@ -3,8 +3,10 @@
 use std::fs;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
 
 use super::float;
+use crate::units;
 
 /// Processor time of all threads of this process so far, in seconds.
 pub(super) fn cpu_seconds() -> f64 {
@@ -12,19 +14,47 @@ pub(super) fn cpu_seconds() -> f64 {
     float(time.tv_sec.unsigned_abs()) + float(time.tv_nsec.unsigned_abs()) / 1e9
 }
 
-/// Lets the peak of the memory start again from what is used now; false where
-/// the kernel does not offer it, and the peak is that of the whole process.
-#[expect(clippy::disallowed_methods, reason = "a file of the kernel's")]
-pub(super) fn reset_peak_memory() -> bool {
-    fs::write("/proc/self/clear_refs", "5").is_ok()
-}
-
-/// Most memory that this process had at a time, in bytes; zero if unknown.
+/// Most memory that this process had at a time, since a measurement began.
 ///
 /// What is shared with the page cache (maps of segments) counts.
-pub(super) fn peak_memory_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    field(&status, "VmHWM:").map_or(0, |kib| kib * 1024)
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct PeakMemory {
+    /// Zero if unknown.
+    #[serde(rename = "peak_memory_bytes")]
+    bytes: u64,
+    /// True where the kernel does not let a peak begin anew, and it is that of
+    /// the whole process.
+    #[serde(rename = "peak_memory_since_start")]
+    since_start: bool,
+}
+
+impl PeakMemory {
+    /// Lets the peak begin again from what is used now.
+    #[expect(clippy::disallowed_methods, reason = "a file of the kernel's")]
+    pub(super) fn begin() -> Self {
+        Self {
+            bytes: 0,
+            since_start: fs::write("/proc/self/clear_refs", "5").is_err(),
+        }
+    }
+
+    /// The peak so far.
+    pub(super) fn look(self) -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self {
+            bytes: field(&status, "VmHWM:").map_or(0, |kib| kib * 1024),
+            ..self
+        }
+    }
+
+    /// As people read it.
+    pub(super) fn text(self) -> String {
+        let bytes = units::size(self.bytes);
+        if self.since_start {
+            return format!("{bytes} since the start");
+        }
+        bytes
+    }
 }
 
 /// Bytes that this process made the kernel write, if the kernel counts them.
@@ -44,6 +74,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::to_u64;
 
     #[test]
     fn a_field_is_the_number_after_its_name() {
@@ -55,6 +86,28 @@ mod tests {
     #[test]
     fn a_process_uses_time_and_memory() {
         assert!(cpu_seconds() >= 0.0);
-        assert!(peak_memory_bytes() > 0);
+        // Not begun: another test looks at what a beginning does.
+        let peak = PeakMemory {
+            bytes: 0,
+            since_start: true,
+        };
+        assert!(peak.look().bytes > 0);
+    }
+
+    #[test]
+    fn a_peak_has_nothing_of_what_was_given_back_before_it_began() {
+        const MUCH: usize = 256 << 20;
+        let before = PeakMemory::begin();
+        drop(std::hint::black_box(vec![1_u8; MUCH]));
+        let most = before.look().bytes;
+        assert!(most > to_u64(MUCH), "{most}");
+        let after = PeakMemory::begin().look();
+        assert_eq!(after.since_start, before.since_start);
+        if after.since_start {
+            assert!(after.bytes >= most);
+            assert!(after.text().ends_with(" since the start"));
+        } else {
+            assert!(after.bytes < most - to_u64(MUCH / 2), "{after:?}, {most}");
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The charts of a matrix: which figures go where, and how to read them.
 
+use std::time::Duration;
+
 use duolog::Durability;
 
 use super::chart::{Axis, Bar, HALF, Lines, NARROW, Point, Series, WHOLE, bars};
 use super::words::{number, percent, threads_name, time};
 use super::{Cell, Offer, Report};
-use crate::bench::figures::{Figures, Work};
+use crate::bench::figures::Figures;
+use crate::bench::load::Work;
 use crate::topic::durability;
 use crate::units;
 
@@ -52,7 +55,7 @@ struct Facet<'a> {
     /// All batches of the matrix; the place in it decides the shape.
     batches: Vec<u32>,
     /// The first linger of the matrix; lines of others are dashed.
-    linger_us: u64,
+    linger: Duration,
     /// Of a chart, so that all of a section fill the page.
     width: f64,
 }
@@ -74,7 +77,7 @@ fn facets(cells_of_all: &[Cell]) -> Vec<Facet<'_>> {
             name: format!("records of {}{codec}", units::size(u64::from(size))),
             cells,
             batches: batches(cells_of_all),
-            linger_us: first_linger(cells_of_all),
+            linger: first_linger(cells_of_all),
             width: HALF,
         }
     };
@@ -94,10 +97,10 @@ fn facets(cells_of_all: &[Cell]) -> Vec<Facet<'_>> {
     found
 }
 
-fn first_linger(cells: &[Cell]) -> u64 {
+fn first_linger(cells: &[Cell]) -> Duration {
     let mut buffered = cells.iter().map(Cell::work);
     let first = buffered.find(|work| work.durability == Durability::Buffered);
-    first.map_or(0, |work| work.linger_us)
+    first.map(Work::linger).unwrap_or_default()
 }
 
 fn calls(work: &Work) -> (u32, u32) {
@@ -115,7 +118,7 @@ fn by_threads<'a>(facet: &Facet<'a>) -> Vec<Vec<&'a Cell>> {
     let mut lines: Vec<Vec<&Cell>> = Vec::new();
     let key = |cell: &Cell| {
         let work = cell.work();
-        (work.durability, work.batch, work.linger_us)
+        (work.durability, work.batch, work.linger())
     };
     for cell in &facet.cells {
         let same = lines
@@ -146,7 +149,7 @@ fn shape(facet: &Facet<'_>, batch: u32) -> Option<usize> {
 }
 
 fn dashed(facet: &Facet<'_>, work: &Work) -> bool {
-    work.durability == Durability::Buffered && work.linger_us != facet.linger_us
+    work.durability == Durability::Buffered && work.linger() != facet.linger
 }
 
 fn latency_by_throughput(facets: &[Facet<'_>]) -> Section {
@@ -455,7 +458,7 @@ fn to_raw(cells: &[Cell]) -> Section {
 
 /// Cells that differ from the first of their kind in one other axis.
 fn along_other_axes(cells: &[Cell]) -> Section {
-    let aside = |work: &Work| (work.size, work.compress, work.linger_us);
+    let aside = |work: &Work| (work.size, work.compress, work.linger());
     let kind = |work: &Work| (work.durability, work.batch, work.threads);
     let mut shown = Vec::new();
     for cell in cells {

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::compare::{self, REPORT_FORMAT};
 use super::environment::Environment;
-use super::figures::{Figures, Work, call_len};
-use super::load::Load;
+use super::figures::Figures;
+use super::load::{Load, Work};
 use super::payload::Payload;
 use super::raw::RawAppend;
 use super::scratch::Scratch;
@@ -44,7 +44,8 @@ const RAW_PART: u32 = 6;
 /// durability, batch and threads, and then each other axis alone. --report
 /// writes one HTML page with charts, and the same as JSON beside it.
 ///
-/// At last, parts of the highest rate are offered on a timetable, with the
+/// Durable work is then measured with tickets, beside a disk that has several
+/// writes under way. At last, parts of the highest rate are offered on a timetable, with the
 /// latency from when each call was due.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -147,6 +148,8 @@ struct Report {
     warmup_each: f64,
     verified: bool,
     cells: Vec<Cell>,
+    /// Durable appends that are not waited for one by one.
+    tickets: Vec<Cell>,
     offers: Vec<Offer>,
 }
 
@@ -157,14 +160,15 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
     let axes = Axes::of(args);
     let loads = plan::cells(&axes, args);
     if let Some(baseline) = &baseline {
-        let names: Vec<String> = loads.iter().map(|load| name(&Work::of(load))).collect();
+        let names: Vec<String> = loads.iter().map(|load| name(&load.work)).collect();
         baseline.expect_some(&names)?;
     }
     let file = args.report.as_deref().map(ReportFile::begin).transpose()?;
     let scratch = Scratch::new(&args.place.dir)?;
     let environment = Environment::look(scratch.path())?;
+    let with_tickets = plan::tickets(&axes, args);
     let offers = axes.durability.len() * args.loads.len();
-    let total = super::to_u64(loads.len() + offers);
+    let total = super::to_u64(loads.len() + with_tickets.len() + offers);
     let words = axes.codec.contains(&Codec::Lz4);
     let mut bench = Bench {
         scratch,
@@ -173,14 +177,9 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         bar: output::progress(Progress::Items, total, "matrix"),
     };
     bench.prepare(&loads)?;
-    let mut cells = Vec::new();
-    for load in &loads {
-        let figures = bench.cell(load)?;
-        cells.push(Cell {
-            name: name(&figures.work),
-            figures,
-        });
-    }
+    bench.prepare(&with_tickets)?;
+    let cells = bench.cells(&loads)?;
+    let tickets = bench.cells(&with_tickets)?;
     let offers = bench.offers(args, &axes, &cells)?;
     bench.bar.finish_and_clear();
 
@@ -194,6 +193,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Failure> {
         warmup_each: args.warmup().as_secs_f64(),
         verified: args.verify,
         cells,
+        tickets,
         offers,
     };
     finish(args, &report, file)?;
@@ -229,7 +229,10 @@ impl Bench {
     /// Writes the files of the raw loops, one for each size of an append.
     fn prepare(&mut self, loads: &[Load]) -> Result<(), Failure> {
         for load in loads {
-            let (len, sync) = (call_len(load), load.durability == Durability::Durable);
+            let (len, sync) = (
+                load.work.call_len(),
+                load.work.durability == Durability::Durable,
+            );
             if self.raws.iter().any(|raw| (raw.0, raw.1) == (len, sync)) {
                 continue;
             }
@@ -243,25 +246,41 @@ impl Bench {
         Ok(())
     }
 
+    /// Measures loads, one after the other.
+    fn cells(&mut self, loads: &[Load]) -> Result<Vec<Cell>, Failure> {
+        let mut cells = Vec::new();
+        for load in loads {
+            let figures = self.cell(load)?;
+            let name = name(&figures.work);
+            cells.push(Cell { name, figures });
+        }
+        Ok(cells)
+    }
+
     /// Measures a load, with the raw loop of the same bytes before and after.
     fn cell(&mut self, load: &Load) -> Result<Figures, Failure> {
-        let (len, sync) = (call_len(load), load.durability == Durability::Durable);
+        let (len, sync) = (
+            load.work.call_len(),
+            load.work.durability == Durability::Durable,
+        );
         let mut raws = self.raws.iter_mut();
         let raw = raws.find(|raw| (raw.0, raw.1) == (len, sync));
         let (_, _, raw) = raw.expect("prepare made one for each cell, and offers are cells");
         let store = self.scratch.join("store");
-        let size = usize::try_from(load.size).unwrap_or(usize::MAX);
+        let size = usize::try_from(load.work.size).unwrap_or(usize::MAX);
         let payload = Payload::new(size, self.words);
         raw.reset();
         raw.run(load.seconds / RAW_PART)?;
         let measured = load.run(&store, &payload, &|_| {})?;
+        let deep = self.scratch.join("deep");
+        let deep = load.deep_raw(&deep, &measured, load.seconds / RAW_PART)?;
         raw.run(load.seconds / RAW_PART)?;
         signals::check()?;
         self.bar.inc(1);
         // Hundreds of cells would fill the disk.
         fs::remove_dir_all(&store)
             .map_err(|error| Failure::io(format!("remove {}", store.display()), error))?;
-        Ok(Figures::new(load, &measured, raw))
+        Ok(Figures::new(load, &measured, raw, deep.as_ref()))
     }
 
     /// Offers parts of the highest rate that each durability had.
@@ -269,11 +288,10 @@ impl Bench {
         let mut offers = Vec::new();
         for level in &axes.durability {
             let load = axes.offered(*level, args);
-            let wanted = Work::of(&load);
             let of = |work: &Work| (work.threads, work.batch, work.size, work.compress);
             let mut same = cells.iter().filter(|cell| {
                 let work = &cell.figures.work;
-                work.durability == *level && of(work) == of(&wanted)
+                work.durability == *level && of(work) == of(&load.work)
             });
             let highest = same
                 .next()
@@ -281,10 +299,8 @@ impl Bench {
             for percent in &args.loads {
                 let rate = highest * f64::from(*percent) / 100.0;
                 if rate > 0.0 {
-                    let load = Load {
-                        rate: Some(rate),
-                        ..load.clone()
-                    };
+                    let mut load = load.clone();
+                    load.work.rate = Some(rate);
                     let figures = self.cell(&load)?;
                     offers.push(Offer {
                         percent: *percent,
@@ -305,13 +321,15 @@ fn name(work: &Work) -> String {
         "threads"
     };
     let linger = if work.durability == Durability::Buffered {
-        let linger = Duration::from_micros(work.linger_us);
-        format!(", linger {}", units::duration(linger))
+        format!(", linger {}", units::duration(work.linger()))
     } else {
         String::new()
     };
+    let tickets = work
+        .nowait
+        .map_or(String::new(), |n| format!(", {n} tickets"));
     format!(
-        "{}, {}, batch {}, {} {threads}{linger}{}",
+        "{}, {}, batch {}, {} {threads}{linger}{tickets}{}",
         durability(work.durability),
         units::size(u64::from(work.size)),
         work.batch,
@@ -331,9 +349,11 @@ impl Report {
             Column::Right("A SYNC"),
             Column::Right("FAIR"),
             Column::Right("TO RAW"),
+            Column::Right("TO DEEP RAW"),
         ];
         let row = |cell: &Cell| {
             let figures = &cell.figures;
+            let deep = figures.deep_raw.as_ref();
             vec![
                 cell.name.clone(),
                 format!("{:.0}", figures.messages_per_second),
@@ -343,8 +363,10 @@ impl Report {
                 format!("{:.1}", figures.records_per_sync),
                 format!("{:.2}", figures.fairness.min_max_ratio),
                 format!("{:.2}", figures.ratio_to_raw),
+                deep.map_or(String::new(), |deep| format!("{:.2}", deep.ratio)),
             ]
         };
-        output::table(&columns, &self.cells.iter().map(row).collect::<Vec<_>>())
+        let rows: Vec<_> = self.cells.iter().chain(&self.tickets).map(row).collect();
+        output::table(&columns, &rows)
     }
 }

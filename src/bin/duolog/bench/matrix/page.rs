@@ -28,6 +28,7 @@ pub(super) fn write(report: &Report) -> String {
         draw(&mut page, &section, report);
     }
     table(&mut page, report);
+    tickets(&mut page, report);
     foot(&mut page, report);
     page.push_str("</main>\n</body>\n</html>\n");
     page
@@ -259,7 +260,8 @@ fn table(page: &mut String, report: &Report) {
         "<p>Write amplification is bytes written to the log and to segments for each byte \
          accepted, the last checkpoint included. Peak memory is that of the whole process, with \
          8 MiB of values to append, the files that are mapped, and what earlier cells left \
-         in the allocator: bench append alone tells what one kind of work needs. Fairness \
+         in the allocator: bench append alone tells what one kind of work needs. It begins \
+         anew with each cell, or says that the kernel does not let it. Fairness \
          is the messages of the thread with the fewest as a part of those of the thread with \
          the most. Percentiles beyond p99.9, and everything else, are in the JSON.</p>",
     );
@@ -270,6 +272,46 @@ fn table(page: &mut String, report: &Report) {
     put(page, "</tr></thead><tbody>");
     for cell in &report.cells {
         put(page, &row(cell));
+    }
+    put(page, "</tbody></table></div></section>");
+}
+
+/// The rows with tickets, beside a disk that has several writes to work on.
+fn tickets(page: &mut String, report: &Report) {
+    if report.tickets.is_empty() {
+        return;
+    }
+    put(page, "<section><h2>With tickets</h2>");
+    put(
+        page,
+        "<p>One thread that does not wait for each append. The disk beside it has as many direct \
+         writes under way as the log may have, each of the bytes of one append: what it can do \
+         at most, where a plain loop waits for each write.</p>",
+    );
+    put(page, "<div class=\"scroll\"><table><thead><tr>");
+    for heading in [
+        "work",
+        "messages/s",
+        "p99",
+        "to raw",
+        "deep raw/s",
+        "to deep raw",
+    ] {
+        put(page, &format!("<th>{heading}</th>"));
+    }
+    put(page, "</tr></thead><tbody>");
+    for cell in &report.tickets {
+        let of = &cell.figures;
+        let deep = of.deep_raw.as_ref();
+        let refused = || "refused".to_owned();
+        let cells = [
+            number(of.messages_per_second),
+            time(of.p99_us),
+            format!("{:.2}", of.ratio_to_raw),
+            deep.map_or_else(refused, |deep| number(deep.messages_per_second)),
+            deep.map_or_else(refused, |deep| format!("{:.2}", deep.ratio)),
+        ];
+        put(page, &line(cell, &cells));
     }
     put(page, "</tbody></table></div></section>");
 }
@@ -288,15 +330,20 @@ fn row(cell: &Cell) -> String {
         number(of.records_per_sync),
         format!("{:.2}", of.write_amplification),
         format!("{:.2}", of.cpu_us_per_message),
-        units::size(of.peak_memory_bytes),
+        of.peak_memory.text(),
         format!("{:.2}", of.fairness.min_max_ratio),
         format!("{:.2}", of.ratio_to_raw),
     ];
+    line(cell, &cells)
+}
+
+/// A line of a table, under the name of the cell.
+fn line(cell: &Cell, cells: &[String]) -> String {
     let cells: Vec<String> = cells
         .iter()
         .map(|cell| format!("<td>{}</td>", escape(cell)))
         .collect();
-    let class = durability(of.work.durability);
+    let class = durability(cell.figures.work.durability);
     let name = escape(&cell.name);
     format!(
         "<tr><th class=\"{class}\">{name}</th>{}</tr>",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use duolog::{Codec, Durability};
 
 use super::Args;
-use crate::bench::load::{Load, LogChoice};
+use crate::bench::load::{Load, LogChoice, Work};
 use crate::topic::durability;
 use crate::units;
 
@@ -157,27 +157,47 @@ impl Axes {
     }
 }
 
+/// Appends that a row with tickets has under way: enough for a group to gather
+/// while others are written.
+const TICKETS: u32 = 32;
+
+/// Durable work of one thread that does not wait for each append.
+pub(super) fn tickets(axes: &Axes, args: &Args) -> Vec<Load> {
+    let level = Durability::Durable;
+    if !axes.durability.contains(&level) {
+        return Vec::new();
+    }
+    let with_tickets = |batch: &u32| {
+        let mut load = load(args, level, *batch, 1, axes.base());
+        load.work.nowait = Some(TICKETS);
+        load
+    };
+    axes.batch.iter().map(with_tickets).collect()
+}
+
 /// In a quick matrix, cells that differ from the base in two ways are left out.
 pub(super) fn cells(axes: &Axes, args: &Args) -> Vec<Load> {
     let mut loads = axes.cells(args);
     if args.quick {
-        loads.retain(|load| axes.is_near((load.size, codec_of(load), load.linger())));
+        loads.retain(|load| axes.is_near((load.work.size, codec_of(load), load.work.linger())));
     }
     loads
 }
 
 fn load(args: &Args, level: Durability, batch: u32, threads: u32, aside: Aside) -> Load {
     Load {
-        threads,
-        size: aside.0,
-        batch,
-        durability: level,
-        partitions: 1,
-        compress: aside.1 == Codec::Lz4,
-        nowait: None,
-        linger: Some(aside.2),
+        work: Work {
+            threads,
+            size: aside.0,
+            batch,
+            durability: level,
+            partitions: 1,
+            compress: aside.1 == Codec::Lz4,
+            nowait: None,
+            linger: Some(aside.2),
+            rate: None,
+        },
         log: LogChoice::default(),
-        rate: None,
         warmup: args.warmup(),
         seconds: args.seconds(),
         verify: args.verify,
@@ -185,7 +205,7 @@ fn load(args: &Args, level: Durability, batch: u32, threads: u32, aside: Aside) 
 }
 
 fn codec_of(load: &Load) -> Codec {
-    if load.compress {
+    if load.work.compress {
         Codec::Lz4
     } else {
         Codec::None
