@@ -37,6 +37,8 @@ mod group;
 mod handle;
 pub(crate) mod listing;
 pub(crate) mod recover;
+#[cfg(test)]
+mod replayer;
 mod restart;
 pub(crate) mod scan;
 #[cfg(duolog_shuttle)]

@@ -22,12 +22,12 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
 
-use super::recover::{From, Recovered, Replay, recover};
+use super::recover::{Recovered, recover};
+use super::replayer::{START, Seen, durable, trim};
 use super::{Ask, CommitHandle, FilesEnv, Observer, Wal, WalOptions};
 use crate::clock::{Clock, ManualClock};
 use crate::error::{ErrorKind, Result};
-use crate::format::entry::Entry;
-use crate::ids::{Lsn, Offset, PartitionId, StoreId, TopicId};
+use crate::ids::StoreId;
 use crate::io::FileSystem;
 use crate::io::sim::{Crash, FaultRule, OpKind, SimFs};
 use crate::options::SyncPolicy;
@@ -52,28 +52,6 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(10);
 
 /// No wait of these tests ends by time.
 const FOREVER: Duration = Duration::from_secs(3600);
-
-const START: From = From {
-    lsn: Lsn::ZERO,
-    sequence: 1,
-    evidence: Lsn::ZERO,
-    keep: Lsn::ZERO,
-};
-
-#[derive(Default)]
-struct Seen(Vec<u64>);
-
-impl Replay for Seen {
-    fn commit(&mut self, _lsn: Lsn, _end: Lsn, entries: &[Entry<'_>]) -> Result<()> {
-        for entry in entries {
-            let Entry::Trim(_, offset) = entry else {
-                panic!("only trims were written: {entry:?}");
-            };
-            self.0.push(offset.get());
-        }
-        Ok(())
-    }
-}
 
 /// What happened. Behind a lock of the standard library, which is never held
 /// where the scheduler may choose another thread.
@@ -145,15 +123,10 @@ impl World {
     }
 
     fn enqueue(&self, number: u64, mut ask: Ask) -> Result<CommitHandle> {
-        let id = PartitionId {
-            topic: TopicId::new(1),
-            partition: 0,
-        };
         let record = Arc::clone(&self.record);
         ask.observers.push(Arc::new(Told { number, record }));
         self.wal.admit(true)?;
-        let entries = [Entry::Trim(id, Offset::new(number))];
-        let handle = self.wal.enqueue(&entries, ask)?;
+        let handle = self.wal.enqueue(&[trim(number)], ask)?;
         on(&self.record, |record| record.taken.push(number));
         Ok(handle)
     }
@@ -254,13 +227,6 @@ fn env(sim: &SimFs, file_bytes: u64) -> FilesEnv {
         store: StoreId::new([7; 16]),
         file_bytes,
         direct: true,
-    }
-}
-
-fn durable() -> Ask {
-    Ask {
-        sync: true,
-        ..Ask::default()
     }
 }
 

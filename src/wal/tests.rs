@@ -7,33 +7,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::files::name;
-use super::recover::{From, Replay, recover};
+use super::recover::{From, recover};
+use super::replayer::{START, Seen, durable, trim};
 use super::{Ask, FilesEnv, Observer, Wal, WalOptions};
 use crate::clock::{Clock, ManualClock};
 use crate::error::{ErrorKind, Result};
-use crate::format::entry::Entry;
-use crate::ids::{Lsn, Offset, PartitionId, StoreId, Timestamp, TopicId};
+use crate::ids::{StoreId, Timestamp};
 use crate::io::FileSystem;
 use crate::io::sim::{Crash, FaultRule, OpKind, SimFs};
 use crate::options::SyncPolicy;
 
 const FILE_BYTES: u64 = 64 << 10;
-
-/// Collects the offsets of trims: the smallest entry there is.
-#[derive(Default)]
-struct Seen(Vec<u64>);
-
-impl Replay for Seen {
-    fn commit(&mut self, _lsn: Lsn, _end: Lsn, entries: &[Entry<'_>]) -> Result<()> {
-        for entry in entries {
-            let Entry::Trim(_, offset) = entry else {
-                panic!("only trims were written: {entry:?}");
-            };
-            self.0.push(offset.get());
-        }
-        Ok(())
-    }
-}
 
 struct Bench {
     sim: SimFs,
@@ -59,13 +43,6 @@ fn options(sync_policy: SyncPolicy) -> WalOptions {
     }
 }
 
-const START: From = From {
-    lsn: Lsn::ZERO,
-    sequence: 1,
-    evidence: Lsn::ZERO,
-    keep: Lsn::ZERO,
-};
-
 impl Bench {
     fn new(queue: bool) -> Self {
         let sim = SimFs::new(1).with_queue(queue);
@@ -87,21 +64,6 @@ fn open(sim: &SimFs, policy: SyncPolicy, clock: &Arc<ManualClock>) -> Result<(Wa
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     let wal = recovered.start(env(sim), options(policy), clock, sim.write_queue(4).ok())?;
     Ok((wal, seen.0))
-}
-
-fn trim(n: u64) -> Entry<'static> {
-    let id = PartitionId {
-        topic: TopicId::new(1),
-        partition: 0,
-    };
-    Entry::Trim(id, Offset::new(n))
-}
-
-fn durable() -> Ask {
-    Ask {
-        sync: true,
-        ..Ask::default()
-    }
 }
 
 fn commit(wal: &Wal, n: u64) -> Result<()> {
