@@ -17,7 +17,7 @@ use crate::ids::Lsn;
 use crate::io::{Directory, FileSystem, LockGuard};
 use crate::options::Options;
 use crate::partition::PartitionEnv;
-use crate::queue::QueueEnv;
+use crate::queue::Queues;
 use crate::retention::TimeGuard;
 use crate::signal::lock;
 use crate::sync::Mutex;
@@ -100,7 +100,7 @@ struct Shared {
     identity: Identity,
     snapshots: Arc<dyn Directory>,
     env: Arc<PartitionEnv>,
-    queues: Arc<QueueEnv>,
+    queues: Queues,
     catalog: RwLock<Catalog>,
     /// Held by changes of the catalog from the log to memory, and by a
     /// checkpoint while it takes stock: what it sees is what the log says.

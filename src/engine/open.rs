@@ -18,7 +18,7 @@ use crate::ids::{Lsn, StoreId, to_u64, to_usize};
 use crate::io::{Directory, FileSystem, LockGuard, OpenMode, OsFileSystem, WriteQueue};
 use crate::options::{Background, Options, WriteMode};
 use crate::partition::{Counters, Memory, PartitionEnv, Readers, Worklist, Writers};
-use crate::queue::QueueEnv;
+use crate::queue::{QueueEnv, Queues};
 use crate::retention::TimeGuard;
 use crate::sync::Mutex;
 use crate::timers::{Timers, TimersEnv, Turn};
@@ -235,13 +235,14 @@ fn open_queues(
     env: &Arc<PartitionEnv>,
     dir: Arc<dyn Directory>,
     snapshot: &Snapshot,
-) -> Result<Arc<QueueEnv>> {
+) -> Result<Queues> {
     let timers_env = TimersEnv {
         dir,
         store: env.store,
     };
     let timers = Timers::open(timers_env.clone(), &snapshot.timers)?;
-    Ok(QueueEnv::new(Arc::clone(env), timers, timers_env))
+    let queues = QueueEnv::new(Arc::clone(env), timers, timers_env);
+    Ok(Queues::new(queues))
 }
 
 fn files_env(options: &Options, store: StoreId, dir: Arc<dyn Directory>) -> FilesEnv {

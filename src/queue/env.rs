@@ -2,6 +2,7 @@
 //! of lanes with something in flight.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -29,6 +30,35 @@ pub(crate) struct QueueEnv {
     pub(super) swept: Mutex<Duration>,
     /// Where receipts of this life begin.
     first_receipt: u64,
+}
+
+/// The queues of an engine, for who keeps the engine.
+///
+/// Each queue refers to what all share, and that has the list of queues: they
+/// would keep each other in memory for ever. When this goes, the list does.
+#[derive(Debug)]
+pub(crate) struct Queues(Arc<QueueEnv>);
+
+impl Queues {
+    pub(crate) fn new(env: Arc<QueueEnv>) -> Self {
+        Self(env)
+    }
+}
+
+impl Deref for Queues {
+    type Target = Arc<QueueEnv>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        // Dropped after the lock: a queue is more than a name.
+        let queues = std::mem::take(&mut *self.0.registry_mut());
+        drop(queues);
+    }
 }
 
 /// Which queues there are.

@@ -47,7 +47,7 @@ mod work;
 pub use browse::{Browsed, MessageState};
 pub(crate) use consumers::ConsumerState;
 pub(crate) use dead::death_note;
-pub(crate) use env::QueueEnv;
+pub(crate) use env::{QueueEnv, Queues};
 pub use info::{QueueInfo, QueueStats};
 pub(crate) use lane::Stored;
 pub use message::{DeadReason, DeathNote, Message, MessageId};
