@@ -1,12 +1,17 @@
 //! What the tests share: stores in temporary directories, all records of a
-//! partition, a picture of a directory, this binary as another process.
+//! partition, a picture of a directory, this binary as another process, and a
+//! runtime of a few lines.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use duolog::{
@@ -171,4 +176,39 @@ pub(crate) fn watched<T>(name: &str, work: impl FnOnce() -> T) -> T {
     drop(done);
     watchdog.join().expect("the watchdog does not panic");
     result
+}
+
+/// Counts how often it is woken, and lets a thread wait for that.
+#[derive(Default)]
+pub(crate) struct Bell {
+    rung: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn wait(&self) {
+        let rung = self.rung.lock().unwrap();
+        drop(self.changed.wait_while(rung, |rung| *rung == 0).unwrap());
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+}
+
+/// Polls until it is ready, sleeping in between until woken.
+pub(crate) fn block_on<F: Future + Unpin>(mut future: F) -> (F::Output, usize) {
+    let mut polls = 0;
+    loop {
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(Arc::clone(&bell));
+        polls += 1;
+        match Pin::new(&mut future).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return (output, polls),
+            Poll::Pending => bell.wait(),
+        }
+    }
 }

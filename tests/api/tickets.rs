@@ -3,48 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use duolog::{AppendOptions, Record};
 
-use crate::support::{Place, buffered, manual, small, topic, values, watched};
-
-/// Counts how often it is woken, and lets a thread wait for that.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Bell {
-    fn wait(&self) {
-        let rung = self.rung.lock().unwrap();
-        drop(self.changed.wait_while(rung, |rung| *rung == 0).unwrap());
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        *self.rung.lock().unwrap() += 1;
-        self.changed.notify_all();
-    }
-}
-
-/// Polls until it is ready, sleeping in between until woken.
-fn block_on<F: Future + Unpin>(mut future: F) -> (F::Output, usize) {
-    let mut polls = 0;
-    loop {
-        let bell = Arc::new(Bell::default());
-        let waker = Waker::from(Arc::clone(&bell));
-        polls += 1;
-        match Pin::new(&mut future).poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return (output, polls),
-            Poll::Pending => bell.wait(),
-        }
-    }
-}
+use crate::support::{Bell, Place, block_on, buffered, manual, small, topic, values, watched};
 
 #[test]
 fn a_ticket_is_awaited_while_the_background_writes() {
