@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::CANNOT_RUN;
-use crate::{bench, consume, dump, produce, topic, verify};
+use crate::{bench, consume, dump, produce, queue, receive, send, topic, verify};
 
 /// The exit codes, as every help shows them.
 pub(crate) const EXIT_CODES: &str = "\
@@ -23,12 +23,15 @@ Examples:
   duolog topic create orders --partitions 12 --retention-age 7d
   duolog produce --topic orders lines.txt
   duolog consume --topic orders --from earliest
+  duolog queue create jobs --lease 1m
+  duolog send --queue jobs jobs.txt
+  duolog receive --queue jobs --ack
   duolog verify --dir /var/lib/broker/data
   duolog bench append --threads 16 --size 1024 --seconds 10
   duolog bench matrix --quick --report report.html
   duolog doctor --dir /var/lib/broker";
 
-/// One durable log: records in and out, a look inside, and how fast it is.
+/// One durable log: records and messages in and out, a look inside, and how fast it is.
 ///
 /// A store is a directory that one process has open at a time for writing.
 /// Commands that only look share it with each other, but not with a writer.
@@ -50,6 +53,12 @@ pub(crate) enum Command {
     Produce(produce::Args),
     /// Print records of a topic.
     Consume(consume::Args),
+    /// Make, list, describe, alter and delete queues, and look after their messages.
+    Queue(queue::Args),
+    /// Send lines of a file or of standard input to a queue.
+    Send(send::Args),
+    /// Take messages of a queue, print them, and answer for them.
+    Receive(receive::Args),
     /// Print what lies in the files of a store that nobody has open.
     Dump(dump::Args),
     /// Check every byte of a store that nobody has open.

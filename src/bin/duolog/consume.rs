@@ -6,7 +6,7 @@ use duolog::{Batch, DecodeError, Engine, ErrorKind, Fetch, Start, Topic};
 
 use crate::args::EXIT_CODES;
 use crate::failure::{Done, Failure};
-use crate::follow::Follow;
+use crate::follow::{Follow, Patience};
 use crate::json::JsonRecord;
 use crate::output::{self, Stdout};
 use crate::signals;
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
     }
     let mut follow = Follow::new(&args.store);
     while consumer.left > 0 {
-        let engine = follow.open()?;
+        let engine = follow.open(Patience::default())?;
         consumer.pass(&engine)?;
         follow.close(&engine)?;
     }

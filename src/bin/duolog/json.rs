@@ -1,7 +1,9 @@
 //! Records as JSON: bytes that are text as text, all others as base64 under
 //! another name, so that nothing is lost and nothing has to be guessed.
 
-use duolog::{Headers, RecordView};
+use bytes::Bytes;
+use duolog::ids::Timestamp;
+use duolog::{Browsed, DeathNote, Delivery, Headers, MessageId, MessageState, RecordView};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -26,6 +28,101 @@ impl Serialize for JsonRecord<'_> {
         map.serialize_entry("headers", &JsonHeaders(record.headers()))?;
         put(&mut map, ["value", "value_base64"], value)?;
         map.end()
+    }
+}
+
+/// One message, as `receive` and `queue browse` print it.
+#[derive(Debug)]
+pub(crate) struct JsonMessage<'a> {
+    id: MessageId,
+    priority: u32,
+    /// What it is; `None` of one that was just delivered.
+    state: Option<MessageState>,
+    /// How often it failed, or was delivered, under that name.
+    tries: (&'static str, u32),
+    sent: Timestamp,
+    order_key: Option<&'a [u8]>,
+    headers: &'a [(String, Bytes)],
+    body: &'a [u8],
+    death: Option<DeathNote>,
+}
+
+impl<'a> JsonMessage<'a> {
+    /// Of a delivery from a queue with so many shards.
+    pub(crate) fn delivered(delivery: &'a Delivery, shards: u32) -> Self {
+        Self {
+            id: delivery.id(),
+            priority: priority(delivery.id(), shards),
+            state: None,
+            tries: ("deliveries", delivery.deliveries()),
+            sent: delivery.sent(),
+            order_key: delivery.order_key().map(|key| &key[..]),
+            headers: delivery.headers(),
+            body: delivery.body(),
+            death: delivery.death(),
+        }
+    }
+
+    /// Of a message that was looked at.
+    pub(crate) fn browsed(browsed: &'a Browsed, shards: u32) -> Self {
+        Self {
+            id: browsed.id,
+            priority: priority(browsed.id, shards),
+            state: Some(browsed.state),
+            tries: ("failures", browsed.failures),
+            sent: browsed.sent,
+            order_key: browsed.order_key.as_ref().map(|key| &key[..]),
+            headers: &browsed.headers,
+            body: &browsed.body,
+            death: browsed.death.clone(),
+        }
+    }
+}
+
+/// The priority of a message, which its lane tells.
+pub(crate) fn priority(id: MessageId, shards: u32) -> u32 {
+    id.lane / shards.max(1)
+}
+
+/// A state by the name that flags and tables have for it.
+pub(crate) fn state_name(state: MessageState) -> &'static str {
+    match state {
+        MessageState::Ready => "ready",
+        MessageState::InFlight => "in-flight",
+        MessageState::Delayed(_) => "delayed",
+        // The library may come to know more of them.
+        _ => "other",
+    }
+}
+
+impl Serialize for JsonMessage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id.to_string())?;
+        map.serialize_entry("priority", &self.priority)?;
+        if let Some(state) = self.state {
+            map.serialize_entry("state", state_name(state))?;
+            if let MessageState::Delayed(until) = state {
+                map.serialize_entry("delayed_until", &until)?;
+            }
+        }
+        map.serialize_entry(self.tries.0, &self.tries.1)?;
+        map.serialize_entry("sent", &self.sent)?;
+        put(&mut map, ["order_key", "order_key_base64"], self.order_key)?;
+        map.serialize_entry("headers", &MessageHeaders(self.headers))?;
+        put(&mut map, ["body", "body_base64"], Some(self.body))?;
+        map.serialize_entry("death", &self.death)?;
+        map.end()
+    }
+}
+
+/// An array, since names may repeat.
+struct MessageHeaders<'a>(&'a [(String, Bytes)]);
+
+impl Serialize for MessageHeaders<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let headers = self.0.iter();
+        serializer.collect_seq(headers.map(|(name, value)| JsonHeader((name, value))))
     }
 }
 

@@ -1,5 +1,5 @@
-//! `duolog`: moves records in and out of a store, looks into it, verifies it,
-//! and measures it.
+//! `duolog`: moves records and messages in and out of a store, looks into it,
+//! verifies it, and measures it.
 //!
 //! The tool is an embedder like any other: it uses the public API alone. Each
 //! command is a file with its flags, its help and its work. Results go to
@@ -16,6 +16,10 @@ mod input;
 mod json;
 mod output;
 mod produce;
+mod pump;
+mod queue;
+mod receive;
+mod send;
 mod signals;
 mod store;
 mod topic;
@@ -50,6 +54,9 @@ fn run(command: &Command) -> Result<Done, Failure> {
         Command::Topic(args) => topic::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Queue(args) => queue::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Receive(args) => receive::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),

@@ -9,7 +9,7 @@ use crate::units;
 
 /// A limit that can be taken away.
 #[derive(Clone, Copy, Debug)]
-struct Limit<T>(Option<T>);
+pub(crate) struct Limit<T>(pub(crate) Option<T>);
 
 /// Every option of a topic; those not given stay as they are.
 #[derive(Debug, clap::Args)]
@@ -116,7 +116,7 @@ pub(crate) fn codec_parser() -> impl TypedValueParser<Value = Codec> {
 }
 
 /// Accepts what `parse` accepts, and `none`.
-fn limit<T: Clone + Send + Sync + 'static>(
+pub(crate) fn limit<T: Clone + Send + Sync + 'static>(
     parse: fn(&str) -> Result<T, String>,
 ) -> impl Fn(&str) -> Result<Limit<T>, String> + Clone + Send + Sync + 'static {
     move |text| match text {

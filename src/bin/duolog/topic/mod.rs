@@ -13,8 +13,8 @@ mod show;
 
 use flags::OptionFlags;
 
-pub(crate) use flags::{codec_parser, durability_parser};
-pub(crate) use show::durability;
+pub(crate) use flags::{Limit, codec_parser, durability_parser, limit};
+pub(crate) use show::{codec, durability};
 
 const EXAMPLES: &str = "\
 Examples:

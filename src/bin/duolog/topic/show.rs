@@ -181,7 +181,8 @@ pub(crate) fn durability(level: Durability) -> &'static str {
     }
 }
 
-fn codec(codec: Codec) -> &'static str {
+/// A codec by the name that the flag has for it.
+pub(crate) fn codec(codec: Codec) -> &'static str {
     match codec {
         Codec::None => "none",
         Codec::Lz4 => "lz4",
