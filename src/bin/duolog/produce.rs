@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
         options,
         separator: args.key_separator.as_ref().map(String::as_bytes),
     };
-    pump::run(&args.lines, input, &engine, sink, "records")
+    pump::run(&args.lines, input, &engine, sink, "record")
 }
 
 /// The topic; made, unless that was ruled out.

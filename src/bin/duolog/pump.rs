@@ -104,13 +104,13 @@ impl LineArgs {
 }
 
 /// Hands all lines of the input to `sink`, and closes the engine behind it.
-/// `what` says what became of the lines, such as "records".
+/// `thing` says what a line became, such as "record".
 pub(crate) fn run<S: Sink>(
     args: &LineArgs,
     input: Input,
     engine: &Engine,
     sink: S,
-    what: &str,
+    thing: &str,
 ) -> Result<Done, Failure> {
     let bar = input.bar;
     let blocks = input::blocks(input.source)?;
@@ -120,8 +120,8 @@ pub(crate) fn run<S: Sink>(
     let settled = pump.settle_all();
     bar.finish_and_clear();
     let closed = engine.close();
-    let acknowledged = units::count(pump.acknowledged);
-    output::note(&format!("{acknowledged} {what} acknowledged"));
+    let things = units::counted(pump.acknowledged, thing);
+    output::note(&format!("{things} acknowledged"));
     settled?;
     pumped?;
     closed?;

@@ -219,10 +219,7 @@ impl Receiver<'_> {
             0 => String::new(),
             delayed => format!("; {} wait for their time", units::count(delayed)),
         };
-        let messages = match self.taken {
-            1 => "1 message".to_owned(),
-            taken => format!("{} messages", units::count(taken)),
-        };
+        let messages = units::counted(self.taken, "message");
         output::note(&if self.taken == 0 {
             format!("queue {queue} has nothing to receive{delayed}")
         } else if self.args.ack {

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
         options,
         args,
     };
-    pump::run(&args.lines, input, &engine, sink, "messages")
+    pump::run(&args.lines, input, &engine, sink, "message")
 }
 
 /// The queue; made, unless that was ruled out.

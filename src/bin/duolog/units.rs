@@ -146,6 +146,12 @@ pub(crate) fn count(n: u64) -> String {
     text
 }
 
+/// So many things, which a plural by `s` is enough for.
+pub(crate) fn counted(n: u64, thing: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(n))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +236,7 @@ mod tests {
         assert_eq!(count(7), "7");
         assert_eq!(count(123_456), "123,456");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(0, "record"), "0 records");
+        assert_eq!(counted(1, "record"), "1 record");
     }
 }

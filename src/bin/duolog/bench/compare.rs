@@ -41,9 +41,13 @@ use Weight::{Judged, Shown};
 /// Figures that are compared where both reports have them.
 const METRICS: &[(&str, Better, Weight)] = &[
     ("messages_per_second", Higher, Judged),
+    ("send_per_second", Higher, Shown),
+    ("receive_per_second", Higher, Shown),
     ("p50_us", Lower, Judged),
     ("p90_us", Lower, Judged),
     ("p99_us", Lower, Judged),
+    ("send_p50_us", Lower, Judged),
+    ("send_p99_us", Lower, Judged),
     ("p999_us", Lower, Shown),
     ("p9999_us", Lower, Shown),
     ("max_us", Lower, Shown),

@@ -17,6 +17,7 @@ mod matrix;
 mod meter;
 mod payload;
 mod probe;
+mod queue;
 mod raw;
 mod recover;
 mod scan;
@@ -45,10 +46,11 @@ Examples:
   duolog bench append --dir /var/tmp --threads 16 --rate 20k --verify
   duolog bench append --dir /var/tmp --compare old.json --tolerance 20%
   duolog bench append --dir /var/tmp --size 100 --batch 1000 --durability buffered
+  duolog bench queue --dir /var/tmp --producers 4 --consumers 4 --batch 100
   duolog bench scan --dir /var/tmp --size 1024 --messages 1000000
   duolog bench recover --dir /var/tmp --stores 64MiB,1GiB";
 
-/// Measure appends, scans and opens on this disk, beside what the disk can do.
+/// Measure appends, queues, scans and opens on this disk, beside what the disk can do.
 ///
 /// Everything is done in a new subdirectory, which is removed at the end.
 #[derive(Debug, clap::Args)]
@@ -63,6 +65,7 @@ enum What {
     // Each says what it does at its flags: a comment here would hide that.
     Append(append::Args),
     Matrix(matrix::Args),
+    Queue(queue::Args),
     Recover(recover::Args),
     #[command(hide = true)]
     Fill(fill::Args),
@@ -82,6 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
     match &args.what {
         What::Append(args) => append::run(args),
         What::Matrix(args) => matrix::run(args),
+        What::Queue(args) => queue::run(args),
         What::Recover(args) => recover::run(args),
         What::Fill(args) => fill::run(args),
         What::Scan(args) => scan::run(args),

@@ -42,6 +42,13 @@ impl Payload {
     /// Batches of `batch` records, in which no two values are the same. Values
     /// lie one behind the other, as they came in.
     pub(super) fn batches(&self, batch: usize) -> Vec<Vec<Record<'_>>> {
+        let values = self.values(batch);
+        let records = |values: Vec<_>| values.into_iter().map(Record::new).collect();
+        values.into_iter().map(records).collect()
+    }
+
+    /// The values of such batches.
+    pub(super) fn values(&self, batch: usize) -> Vec<Vec<&[u8]>> {
         let fit = self.pool.len() / self.size.max(1);
         let records = fit.clamp(RECORDS_MIN, RECORDS_MAX).max(batch);
         let room = self.pool.len() - self.size;
@@ -50,10 +57,7 @@ impl Payload {
             let from = n * step % (room + 1);
             self.pool.get(from..from + self.size).unwrap_or_default()
         };
-        let make = |first: usize| {
-            let numbers = first..first + batch;
-            numbers.map(|n| Record::new(value(n))).collect()
-        };
+        let make = |first: usize| (first..first + batch).map(value).collect();
         (0..records).step_by(batch).map(make).collect()
     }
 

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use duolog::{Browsed, Engine, Queue};
 
-use super::messages;
 use super::select::SelectFlags;
 use crate::failure::{Done, Failure};
 use crate::output;
 use crate::signals;
 use crate::store::StoreArgs;
+use crate::units;
 
 /// Move dead letters back to the queues that they died in.
 ///
@@ -69,7 +69,7 @@ pub(super) fn redrive(args: &Redrive) -> Result<Done, Failure> {
     finish(
         &engine,
         &args.select,
-        "redrove",
+        "moved back",
         moved,
         done.map_err(Failure::from),
     )
@@ -135,7 +135,7 @@ fn finish(
 ) -> Result<Done, Failure> {
     let closed = engine.close();
     if done.is_ok() || moved > 0 {
-        output::note(&format!("{verb} {}", messages(moved)));
+        output::note(&format!("{verb} {}", units::counted(moved, "message")));
     }
     done?;
     closed?;
@@ -145,7 +145,7 @@ fn finish(
         return Err(Failure::Refused(format!(
             "{} of {} that were asked for are not there, or were not chosen by the other flags",
             asked - moved,
-            messages(asked)
+            units::counted(asked, "message")
         )));
     }
     Ok(Done::Well)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Id;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use duolog::{Backoff, Codec, Durability, Overflow, QueueOptions};
 
@@ -133,6 +134,22 @@ impl OptionFlags {
     }
 }
 
+/// True for flags that mean nothing to a subscription, whose messages are
+/// another's.
+pub(super) fn is_of_owners(flag: &Id) -> bool {
+    [
+        "shards",
+        "priority_max",
+        "compress",
+        "message_bytes_max",
+        "length_max",
+        "overflow",
+        "dedup_window",
+        "segment_bytes",
+    ]
+    .contains(&flag.as_str())
+}
+
 /// Accepts what a queue does when it is full, by name.
 fn overflow_parser() -> impl TypedValueParser<Value = Overflow> {
     PossibleValuesParser::new(["reject", "drop-oldest", "dead-letter"])
@@ -188,6 +205,14 @@ mod tests {
             .single_active(true)
             .overflow(Overflow::DropOldest);
         assert_eq!(flags(line).over(before), expected);
+    }
+
+    #[test]
+    fn flags_that_a_subscription_does_not_show_are_flags() {
+        use clap::CommandFactory;
+        let command = Flags::command();
+        let ids = command.get_arguments().map(clap::Arg::get_id);
+        assert_eq!(ids.filter(|id| is_of_owners(id)).count(), 8);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::args::EXIT_CODES;
 use crate::failure::{Done, Failure};
 use crate::output;
 use crate::store::StoreArgs;
+use crate::units;
 
 mod backoff;
 mod browse;
@@ -76,6 +77,8 @@ enum Action {
     /// acknowledgement takes the message out of this queue alone. The record's key
     /// is the order key, and each partition is a shard.
     #[command(after_help = format!("{FILTERS}\n\n{BACKOFF}\n\n{UNITS}"))]
+    // What only queues with messages of their own have: refused if it is given.
+    #[command(mut_args(|arg| if flags::is_of_owners(arg.get_id()) { arg.hide(true) } else { arg }))]
     Subscribe {
         /// Name of the new queue.
         name: String,
@@ -196,7 +199,7 @@ pub(crate) fn run(args: &Args) -> Result<Done, Failure> {
             let engine = store.open_to_write(false)?;
             let purged = engine.queue(name)?.purge()?;
             engine.close()?;
-            output::note(&format!("purged {}", messages(purged)));
+            output::note(&format!("purged {}", units::counted(purged, "message")));
             Ok(Done::Well)
         }
         Action::Peek(args) => browse::peek(args),
@@ -234,12 +237,4 @@ fn alter(store: &StoreArgs, name: &str, flags: &OptionFlags) -> Result<Done, Fai
     engine.close()?;
     output::note(&format!("altered queue {name}"));
     Ok(Done::Well)
-}
-
-/// So many messages, in words.
-fn messages(count: u64) -> String {
-    match count {
-        1 => "1 message".to_owned(),
-        count => format!("{} messages", crate::units::count(count)),
-    }
 }
