@@ -16,8 +16,7 @@ pub(crate) const SNAPSHOT_TMP: &str = "snapshot.tmp";
 /// The directories of a store.
 pub(crate) const DIRECTORIES: [&str; 4] = ["wal", "snapshot", "topics", TIMERS];
 
-/// The directory of timer runs. It need not be there: a store without long
-/// delays has none.
+/// The directory of timer runs.
 pub(crate) const TIMERS: &str = "timers";
 
 /// Most names of one directory that a report lists.

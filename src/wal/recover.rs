@@ -6,7 +6,7 @@
 //! an error and changes nothing.
 //!
 //! Nothing here writes: how writing starts again after this is in `restart`.
-//! docs/format.md section 7.3 has the rules.
+//! docs/format.md section 7.6 has the rules.
 
 use std::fmt;
 use std::ops::ControlFlow;

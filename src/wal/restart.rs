@@ -3,7 +3,7 @@
 //! Writing never goes on in a file that was written before the restart. What
 //! is not proven durable (it may lie in the page cache only) is copied to the
 //! next file, synced, and that file's header written last: until then the old
-//! file counts, from then on the new one does. docs/format.md section 7.3.
+//! file counts, from then on the new one does. docs/format.md section 7.6.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
