@@ -1,5 +1,5 @@
 //! What the golden files hold of queues: a queue, its ledger, what changes in
-//! one, and a timer.
+//! one, a timer, and an id that was seen.
 
 use std::time::Duration;
 
