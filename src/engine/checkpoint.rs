@@ -10,6 +10,7 @@
 //! 4. older snapshots go, then the files of the log below the older of the two
 //!    that are kept: recovery ignores what a cut leaves of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -171,9 +172,10 @@ impl Shared {
             snapshot.timers = saved.state;
             saved.turn
         };
+        let listed: HashSet<_> = snapshot.queues.iter().map(|meta| meta.id).collect();
         let queues: Vec<_> = self.queues.registry().all().map(Arc::clone).collect();
         for queue in queues {
-            if snapshot.queues.iter().any(|meta| meta.id == queue.id) {
+            if listed.contains(&queue.id) {
                 queue.save(&mut snapshot.ledgers);
                 snapshot.seen.extend(queue.save_seen());
             }

@@ -257,7 +257,8 @@ impl Partition {
 
     /// Closes the writer of an idle partition, so that descriptors have a bound.
     pub(crate) fn close_writer(&self) {
-        lock(&self.files).writer = None;
+        // The directory too: it is held open for the next segment.
+        *lock(&self.files) = Files::default();
         self.state.lock().active_index = None;
     }
 }

@@ -181,7 +181,7 @@ impl QueueState {
     pub(super) fn drop_oldest(&self, count: u64) -> Result<()> {
         let mut left = count;
         for number in 0..self.lane_count() {
-            let Some(lane) = self.slot(number)?.get() else {
+            let Some(lane) = self.used_lane(number)? else {
                 continue;
             };
             let mut state = lane.lock();

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::queue::{QueueMeta, Source};
-use crate::ids::{Offset, PartitionId, TopicId, to_u64, to_usize};
+use crate::ids::{Offset, PartitionId, TopicId, to_usize};
 use crate::options::QueueOptions;
 use crate::signal::{Signal, lock};
 use crate::sync::Mutex;
@@ -71,7 +71,9 @@ pub(crate) struct QueueState {
     pub(crate) source: Option<Source>,
     /// What has the messages.
     topic: Arc<TopicState>,
-    lanes: Box<[OnceLock<Box<Lane>>]>,
+    /// One pointer, until one of them is used.
+    lanes: OnceLock<Box<[OnceLock<Box<Lane>>]>>,
+    lane_count: u32,
     /// Held while a lane is made.
     making: Mutex<()>,
     env: Arc<QueueEnv>,
@@ -91,7 +93,7 @@ pub(crate) struct QueueState {
 
 impl QueueState {
     pub(crate) fn new(meta: QueueMeta, topic: Arc<TopicState>, env: Arc<QueueEnv>) -> Arc<Self> {
-        let lanes = match &meta.source {
+        let lane_count = match &meta.source {
             None => meta.options.lanes(),
             Some(_) => topic.options().partitions,
         };
@@ -104,7 +106,8 @@ impl QueueState {
             options: RwLock::new(Arc::new(meta.options)),
             source: meta.source,
             topic,
-            lanes: (0..lanes).map(|_| OnceLock::new()).collect(),
+            lanes: OnceLock::new(),
+            lane_count,
             making: Mutex::default(),
             env,
             signal,
@@ -170,7 +173,7 @@ impl QueueState {
 
     /// How many lanes there are, used or not.
     fn lane_count(&self) -> u32 {
-        u32::try_from(self.lanes.len()).expect("bounded by its options")
+        self.lane_count
     }
 
     /// The lane with this number, made if it was not used yet.
@@ -192,10 +195,23 @@ impl QueueState {
         self.add_lane(number, Ledger::new(floor))
     }
 
+    /// The place of a lane, used or not.
     fn slot(&self, number: u32) -> Result<&OnceLock<Box<Lane>>> {
+        let make = || (0..self.lane_count).map(|_| OnceLock::new()).collect();
         self.lanes
+            .get_or_init(make)
             .get(to_usize(u64::from(number)))
             .ok_or_else(|| self.unknown_lane(number))
+    }
+
+    /// The lane with this number, if it was used.
+    fn used_lane(&self, number: u32) -> Result<Option<&Lane>> {
+        if number >= self.lane_count {
+            return Err(self.unknown_lane(number));
+        }
+        let slots = self.lanes.get();
+        let slot = slots.and_then(|slots| slots.get(to_usize(u64::from(number))));
+        Ok(slot.and_then(OnceLock::get).map(AsRef::as_ref))
     }
 
     fn unknown_lane(&self, number: u32) -> Error {
@@ -204,7 +220,7 @@ impl QueueState {
             format!(
                 "queue {:?} has no lane {number}; it has 0 to {}",
                 self.name,
-                to_u64(self.lanes.len()).saturating_sub(1)
+                self.lane_count.saturating_sub(1)
             ),
         )
     }
@@ -222,10 +238,8 @@ impl QueueState {
 
     /// Lanes that were used.
     fn used(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes
-            .iter()
-            .filter_map(OnceLock::get)
-            .map(AsRef::as_ref)
+        let slots = self.lanes.get().into_iter().flatten();
+        slots.filter_map(OnceLock::get).map(AsRef::as_ref)
     }
 
     /// Lanes from which messages may come, the highest priority first, and

@@ -147,9 +147,8 @@ impl QueueState {
     }
 
     pub(super) fn known_lane(&self, number: u32) -> Result<&Lane> {
-        let lane = self.slot(number)?.get();
-        lane.map(AsRef::as_ref)
-            .ok_or_else(|| self.unknown_lane(number))
+        let lane = self.used_lane(number)?;
+        lane.ok_or_else(|| self.unknown_lane(number))
     }
 
     /// Ends a delivery that failed.

@@ -198,7 +198,7 @@ impl QueueState {
 
     /// The lane, if there is anything in it.
     pub(super) fn lane_if_used(&self, number: u32) -> Result<Option<&Lane>> {
-        if let Some(lane) = self.slot(number)?.get() {
+        if let Some(lane) = self.used_lane(number)? {
             return Ok(Some(lane));
         }
         if !self.owns() && self.topic.is_used(number) {

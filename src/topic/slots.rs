@@ -18,10 +18,10 @@ type Slot = OnceLock<Arc<Partition>>;
 /// Rows for as many partitions as a topic may have.
 const ROWS: usize = PARTITIONS_MAX.ilog2() as usize + 1;
 
-/// Places of partitions.
+/// Places of partitions. One pointer, until one of them is used.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    rows: [OnceLock<Box<[Slot]>>; ROWS],
+    rows: OnceLock<Box<[OnceLock<Box<[Slot]>>; ROWS]>>,
 }
 
 /// The row of a partition, and its place there.
@@ -36,19 +36,21 @@ impl Slots {
     #[inline]
     pub(super) fn get(&self, number: u32) -> Option<&Arc<Partition>> {
         let (row, at) = place(number);
-        self.rows.get(row)?.get()?.get(at)?.get()
+        self.rows.get()?.get(row)?.get()?.get(at)?.get()
     }
 
     /// Where the partition goes; `None` beyond what a topic may have.
     pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
         let (row, at) = place(number);
         let make = || (0..1_usize << row).map(|_| OnceLock::new()).collect();
-        self.rows.get(row)?.get_or_init(make).get(at)
+        let rows = self.rows.get_or_init(Box::default);
+        rows.get(row)?.get_or_init(make).get(at)
     }
 
     /// Partitions that were used, in the order of their numbers.
     pub(super) fn used(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        let rows = self.rows.iter().filter_map(OnceLock::get);
+        let rows = self.rows.get().into_iter().flat_map(|rows| rows.iter());
+        let rows = rows.filter_map(OnceLock::get);
         rows.flatten().filter_map(OnceLock::get)
     }
 }

@@ -16,6 +16,7 @@ use super::meter::quantile_us;
 use super::payload::Payload;
 use super::raw::RawAppend;
 use super::scratch::Scratch;
+use super::usage::PeakMemory;
 use super::{Place, as_json, float, ratio, rounded};
 use crate::failure::{Done, Failure};
 use crate::output;
@@ -167,7 +168,8 @@ struct Report {
     cpu_seconds: f64,
     cpu_us_per_message: f64,
     /// From before the queue was filled.
-    peak_memory_bytes: u64,
+    #[serde(flatten)]
+    peak_memory: PeakMemory,
     /// Of the ledger alone, at the end.
     ledger_memory_bytes: u64,
     /// Of the consumers.
@@ -266,7 +268,7 @@ impl Report {
             messages_per_sync: rounded(ratio(messages, float(measured.syncs))),
             cpu_seconds: rounded(measured.cpu_seconds),
             cpu_us_per_message: rounded(ratio(measured.cpu_seconds * 1e6, messages)),
-            peak_memory_bytes: measured.peak_memory_bytes,
+            peak_memory: measured.peak_memory,
             ledger_memory_bytes: measured.ledger_memory_bytes,
             fairness: Fairness::of(&measured.shares),
             fill_per_second: rounded(fill),
@@ -311,7 +313,7 @@ impl Report {
                     self.cpu_seconds, self.cpu_us_per_message
                 ),
             ),
-            ("peak memory", units::size(self.peak_memory_bytes)),
+            ("peak memory", self.peak_memory.text()),
             ("ledger in memory", units::size(self.ledger_memory_bytes)),
             (
                 "fairness",

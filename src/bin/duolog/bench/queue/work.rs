@@ -18,7 +18,8 @@ use indicatif::ProgressBar;
 
 use crate::bench::meter::{histogram, record};
 use crate::bench::payload::Payload;
-use crate::bench::{to_u64, usage};
+use crate::bench::to_u64;
+use crate::bench::usage::{self, PeakMemory};
 use crate::failure::{CANNOT_RUN, Failure};
 use crate::output::{self, Progress};
 use crate::signals;
@@ -66,7 +67,7 @@ pub(super) struct Measured {
     pub(super) shares: Vec<u64>,
     pub(super) syncs: u64,
     pub(super) cpu_seconds: f64,
-    pub(super) peak_memory_bytes: u64,
+    pub(super) peak_memory: PeakMemory,
     pub(super) ledger_memory_bytes: u64,
 }
 
@@ -120,7 +121,7 @@ impl Load {
     /// Runs it on a new store at `path`.
     #[expect(clippy::disallowed_methods, reason = "it measures real time")]
     pub(super) fn run(&self, path: &Path, payload: &Payload) -> Result<Measured, Failure> {
-        usage::reset_peak_memory();
+        let peak_memory = PeakMemory::begin();
         let engine = Engine::open(path, Options::default())?;
         let queue = engine.create_queue("bench", self.queue_options())?;
         let before = Instant::now();
@@ -136,7 +137,7 @@ impl Load {
         signals::check()?;
         let cpu_seconds = usage::cpu_seconds() - cpu_seconds;
         let syncs = engine.stats().wal_syncs.saturating_sub(syncs);
-        let peak_memory_bytes = usage::peak_memory_bytes();
+        let peak_memory = peak_memory.look();
         let stats = queue.stats()?;
         let left = stats.ready + stats.in_flight + stats.delayed;
         let back_end = engine.info().back_end;
@@ -164,7 +165,7 @@ impl Load {
             shares: received.iter().map(|part| part.messages).collect(),
             syncs,
             cpu_seconds,
-            peak_memory_bytes,
+            peak_memory,
             ledger_memory_bytes: stats.memory_bytes,
         })
     }
