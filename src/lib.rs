@@ -1,10 +1,18 @@
 //! One durable log, two ways to consume it: an embeddable storage engine for
 //! message brokers.
 //!
-//! A store is a directory with **topics**, each of one or more **partitions**;
-//! a partition is one numbered sequence of **records**. Records come in by
-//! [`Topic::append`] and its kin and go out through a [`Reader`]. All partitions
-//! share one write-ahead log, and so one sync for many who wait.
+//! A store is a directory with topics and queues, which share one write-ahead
+//! log, and so one sync for many who wait.
+//!
+//! * A **topic** is for events, which are kept, and which many read. It has one or
+//!   more **partitions**; a partition is one numbered sequence of **records**. They
+//!   come in by [`Topic::append`] and its kin and go out through a [`Reader`].
+//! * A **queue** is for tasks: one consumer a **message**, and what was acknowledged
+//!   is gone. They come in by [`Queue::send`] and go out through a [`Consumer`].
+//! * A **subscription** is a queue over a topic that stays: [`Engine::subscribe`].
+//! * A [`Transaction`] is one commit over any of them.
+//!
+//! # Topics
 //!
 //! ```
 //! use duolog::{Engine, Fetch, Options, Record, Start, TopicOptions};
@@ -32,10 +40,48 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Queues
+//!
+//! ```
+//! use std::time::Duration;
+//! use duolog::{Backoff, ConsumerOptions, Engine, Message, Options, QueueOptions};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let engine = Engine::open(dir.path().join("data"), Options::default())?;
+//! engine.create_queue("jobs-dead", QueueOptions::default())?;
+//! let options = QueueOptions::default()
+//!     .max_deliveries(4)
+//!     .backoff(Backoff::exponential(Duration::from_secs(1), 2.0))
+//!     .dead_letter("jobs-dead");
+//! let jobs = engine.create_queue("jobs", options)?;
+//! jobs.send(&Message::new("resize cat.png"))?;
+//!
+//! // Any number of consumers share the messages.
+//! let worker = jobs.consumer(ConsumerOptions::default())?;
+//! for delivery in worker.receive(10, Duration::from_secs(20))? {
+//!     match std::str::from_utf8(delivery.body()) {
+//!         // Never delivered again, whatever happens.
+//!         Ok(_job) => delivery.ack()?,
+//!         // To the dead letters at once; `nack` would try again, after a wait.
+//!         Err(error) => delivery.dead_letter(Some(&error.to_string()))?,
+//!     }
+//! }
+//! # drop(worker);
+//! engine.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A delivery is a lease: without an answer the message goes to somebody else when
+//! it ends, and the answer that comes too late is [`ErrorKind::Fenced`].
+//! [`QueueOptions`] and [`Message`] have retries, dead letters, delays, expiry, order
+//! keys, priorities and limits. `docs/queues.md` in the repository has the price of
+//! each.
+//!
 //! # Durability
 //!
 //! What a returned append promises is chosen by [`AppendOptions`], or by the
-//! topic:
+//! topic; a send, and an answer to a delivery, by [`SendOptions`] and
+//! [`ConsumerOptions`], or by the queue:
 //!
 //! | level | returns when | survives | readers see it |
 //! | --- | --- | --- | --- |
@@ -51,8 +97,9 @@
 //!
 //! [`Topic::append`] waits on its thread. [`Topic::append_nowait`] gives a
 //! [`Ticket`], to be waited on or awaited from any runtime: none is part of the
-//! crate. [`Reader::fetch`] waits on its thread, as long as [`Fetch::max_wait`]
-//! says.
+//! crate; so does [`Queue::send_nowait`]. [`Reader::fetch`] waits on its thread, as
+//! long as [`Fetch::max_wait`] says; [`Consumer::receive`] as long as it is told, and
+//! [`Consumer::receive_async`] can be awaited.
 //!
 //! Two threads of the engine do what nobody waits for. An embedder with a
 //! scheduler of its own calls the same steps instead ([`Background::Manual`],
@@ -79,8 +126,7 @@
 //!
 //! # Not yet
 //!
-//! Queues, consumer groups, transactions, idempotent producers and compaction are
-//! not in this release.
+//! Consumer groups, idempotent producers and compaction are not in this release.
 //!
 //! # Platforms
 //!
