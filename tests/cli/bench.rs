@@ -120,11 +120,46 @@ fn scans_are_measured_in_both_modes() {
 }
 
 #[test]
+fn queues_are_measured_at_a_depth() {
+    for flags in [
+        "",
+        "--producers 3 --consumers 2 --depth 1k",
+        "--durability buffered --size 100 --shards 2",
+        "--batch 7 --size 0 --depth 10 --durability transient",
+    ] {
+        let line = format!("bench queue --messages 2k --json {flags}");
+        let fields = [
+            "messages_per_second",
+            "send_per_second",
+            "receive_per_second",
+            "p50_us",
+            "p99_us",
+            "send_p50_us",
+            "messages_per_receive",
+            "cpu_seconds",
+            "peak_memory_bytes",
+            "fairness_max_messages",
+            "raw_messages_per_second",
+            "ratio_to_raw",
+        ];
+        let report = measure(&line, &fields);
+        assert_eq!(report["messages"], 2000);
+        if report["durability"] == "durable" {
+            assert!(report["syncs"].as_u64().unwrap() > 0, "{report}");
+        }
+    }
+}
+
+#[test]
 fn people_get_a_table() {
     let store = Store::new();
     fs::create_dir(store.dir()).unwrap();
     let table = text(&store.output("bench append --seconds 0.2 --warmup 0"));
     for row in ["throughput", "p99.9", "ratio to raw"] {
+        assert!(table.contains(row), "{row}: {table}");
+    }
+    let table = text(&store.output("bench queue --messages 500 --depth 10"));
+    for row in ["whole cycle", "p99 of a send", "filling", "ratio to raw"] {
         assert!(table.contains(row), "{row}: {table}");
     }
 }
@@ -346,6 +381,9 @@ fn what_cannot_be_measured_is_refused_before_the_run() {
         "append --seconds 0",
         "append --rate 5 --nowait 5",
         "append --tolerance much",
+        "queue --messages 0",
+        "queue --depth deep",
+        "queue --producers 0",
         "matrix --durability eternal",
         "matrix --loads 0",
         "recover --rounds 0",
@@ -388,6 +426,8 @@ fn a_signal_ends_a_measurement_and_leaves_nothing() {
         "append --seconds 60",
         "matrix --report",
         "recover --stores 4GiB",
+        "queue --messages 10000M",
+        "queue --depth 10000M",
     ] {
         let (store, name) = place();
         let mut line = format!("bench {what}");

@@ -13,5 +13,6 @@ mod crash;
 mod damage;
 mod lines;
 mod process;
+mod queues;
 mod store;
 mod topics;

@@ -118,6 +118,12 @@ impl Lines {
         ranges.map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
     }
 
+    /// Keeps the first `lines` whole lines; the input cannot go on behind them.
+    pub(crate) fn truncate(&mut self, lines: usize) {
+        self.ends.truncate(lines);
+        self.bytes.truncate(self.whole_len());
+    }
+
     /// Forgets the whole lines: they were appended.
     pub(crate) fn clear(&mut self) {
         let len = self.whole_len().min(self.bytes.len());
@@ -192,6 +198,18 @@ mod tests {
             .collect();
         let long = 3 * BATCH_BYTES_MAX - 6;
         assert_eq!(lens, [vec![5], vec![long], vec![5]]);
+    }
+
+    #[test]
+    fn the_first_lines_are_kept_and_nothing_behind_them() {
+        for kept in 0..=3 {
+            let mut lines = Lines::new(10);
+            lines.take(b"one\ntwo\nthree\nhalf");
+            lines.truncate(kept);
+            let expected = [&b"one"[..], b"two", b"three"];
+            assert!(lines.iter().eq(expected.into_iter().take(kept)), "{kept}");
+            assert_eq!(lines.unfinished_len(), 0, "{kept}");
+        }
     }
 
     #[test]

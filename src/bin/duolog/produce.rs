@@ -95,15 +95,17 @@ struct TopicSink<'a> {
 impl Sink for TopicSink<'_> {
     type Ticket = Ticket;
 
-    fn line_bytes_max(&self) -> u32 {
-        self.topic.options().record_bytes_max
+    fn line_bytes_max(&self) -> usize {
+        let record = self.topic.options().record_bytes_max;
+        let record = usize::try_from(record).unwrap_or(usize::MAX);
+        record.saturating_add(self.separator.map_or(0, <[u8]>::len))
     }
 
     fn limit(&self) -> String {
         format!(
             "the largest record of topic {} ({}): see `duolog topic alter --record-bytes`",
             self.topic.name(),
-            units::size(u64::from(self.line_bytes_max())),
+            units::size(u64::from(self.topic.options().record_bytes_max)),
         )
     }
 

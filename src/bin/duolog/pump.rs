@@ -53,8 +53,8 @@ pub(crate) trait Sink {
     /// The answer that is waited for later.
     type Ticket;
 
-    /// Most bytes of a line.
-    fn line_bytes_max(&self) -> u32;
+    /// Most bytes that a line may have; a longer one is refused by its number.
+    fn line_bytes_max(&self) -> usize;
 
     /// Completes "line 7 is longer than ...", with what to do about it.
     fn limit(&self) -> String;
@@ -228,14 +228,9 @@ impl<S: Sink> Pump<S> {
         let mut rest = block;
         while !rest.is_empty() {
             rest = self.lines.take(rest);
-            let longest = self.sink.line_bytes_max();
-            if self.lines.unfinished_len() > usize::try_from(longest).unwrap_or(usize::MAX) {
+            if self.lines.unfinished_len() > self.sink.line_bytes_max() {
                 self.send()?;
-                return Err(Failure::Refused(format!(
-                    "line {} is longer than {}",
-                    self.handed + 1,
-                    self.sink.limit()
-                )));
+                return Err(self.too_long());
             }
             if self.lines.is_full() {
                 self.send()?;
@@ -247,9 +242,28 @@ impl<S: Sink> Pump<S> {
         Ok(())
     }
 
-    /// Hands over the lines that wait, as one batch.
+    /// The line behind those that were handed over is too long.
+    fn too_long(&self) -> Failure {
+        let (line, limit) = (self.handed + 1, self.sink.limit());
+        Failure::Refused(format!("line {line} is longer than {limit}"))
+    }
+
+    /// Hands over the lines that wait, as one batch, up to one that is too long.
     fn send(&mut self) -> Result<(), Failure> {
         self.waiting_since = None;
+        let longest = self.sink.line_bytes_max();
+        let too_long = self.lines.iter().position(|line| line.len() > longest);
+        if let Some(at) = too_long {
+            self.lines.truncate(at);
+        }
+        self.hand_over()?;
+        match too_long {
+            Some(_) => Err(self.too_long()),
+            None => Ok(()),
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), Failure> {
         if self.lines.len() == 0 {
             return Ok(());
         }

@@ -130,8 +130,9 @@ impl QueueSink<'_> {
 impl Sink for QueueSink<'_> {
     type Ticket = SendTicket;
 
-    fn line_bytes_max(&self) -> u32 {
-        self.bytes_max
+    fn line_bytes_max(&self) -> usize {
+        let message = usize::try_from(self.bytes_max).unwrap_or(usize::MAX);
+        message.saturating_add(self.args.key_separator.as_ref().map_or(0, String::len))
     }
 
     fn limit(&self) -> String {

@@ -152,39 +152,39 @@ pub(super) fn describe(store: &StoreArgs, name: &str, json: bool) -> Result<Done
 fn facts(info: &QueueInfo) -> String {
     let options = &info.options;
     let or = |text: Option<String>, none: &str| text.unwrap_or_else(|| none.to_owned());
+    let deliveries = options.max_deliveries.map(|most| most.to_string());
     let mut pairs = vec![("name", info.name.clone()), ("id", info.id.to_string())];
     if let Some((topic, wanted)) = &info.subscription {
         let conditions = filter::show(wanted);
         let filter = (!conditions.is_empty()).then(|| conditions.join(", "));
         pairs.push(("topic", topic.clone()));
         pairs.push(("filter", or(filter, "none: all records")));
-    } else {
-        pairs.push(("shards", options.shards.to_string()));
-        pairs.push(("priority-max", options.priority_max.to_string()));
     }
-    let size = |bytes: u32| units::size(u64::from(bytes));
-    let deliveries = options.max_deliveries.map(|most| most.to_string());
     pairs.extend([
         ("durability", durability(options.durability).to_owned()),
-        ("compress", codec(options.codec).to_owned()),
-        ("message-bytes-max", size(options.message_bytes_max)),
         ("lease", units::duration(options.lease)),
         ("max-deliveries", or(deliveries, "any number")),
         ("dead-letter", or(options.dead_letter.clone(), "none")),
         ("backoff", backoff::show(&options.backoff)),
         ("ttl", or(options.ttl.map(units::duration), "none")),
-        (
-            "length-max",
-            or(options.length_max.map(units::count), "none"),
-        ),
-        ("overflow", overflow(options.overflow).to_owned()),
-        (
-            "dedup-window",
-            or(options.dedup_window.map(units::duration), "none"),
-        ),
         ("single-active", options.single_active.to_string()),
-        ("segment-bytes", units::size(options.segment_bytes_max)),
     ]);
+    if info.subscription.is_none() {
+        // A subscription has none of these: its messages are the topic's.
+        let message = units::size(u64::from(options.message_bytes_max));
+        let length = options.length_max.map(units::count);
+        let window = options.dedup_window.map(units::duration);
+        pairs.extend([
+            ("shards", options.shards.to_string()),
+            ("priority-max", options.priority_max.to_string()),
+            ("compress", codec(options.codec).to_owned()),
+            ("message-bytes-max", message),
+            ("length-max", or(length, "none")),
+            ("overflow", overflow(options.overflow).to_owned()),
+            ("dedup-window", or(window, "none")),
+            ("segment-bytes", units::size(options.segment_bytes_max)),
+        ]);
+    }
     output::pairs(&pairs)
 }
 

@@ -41,7 +41,7 @@ loop:
     duolog bench queue --dir /var/tmp --producers 4 --consumers 4 --batch 100 \\
       --size 100 --messages 2M --durability $level --depth $depth
   done; done
-A depth of 10M at 100 bytes takes 2 GiB of disk.";
+A depth of 10M at 100 bytes takes up to 2 GiB of disk.";
 
 /// How long each of the two runs of the raw loop takes.
 const RAW: Duration = Duration::from_millis(500);
