@@ -136,6 +136,7 @@ impl Shared {
         for lane in finished {
             let id = lane.partition.id;
             if lane.floor > lane.partition.start() {
+                lane.partition.seal_if_done(lane.floor)?;
                 entries.push(Entry::Trim(id, lane.floor));
             }
             let drops = lane.segments.iter();

@@ -28,6 +28,10 @@ pub(crate) enum FlushUpTo {
     Spill(Lsn),
 }
 
+/// An active segment of which nothing is wanted any more is sealed from this size
+/// on: below, the next records go behind it.
+const SEAL_BYTES: u64 = 64 << 10;
+
 /// Bytes that are written at once.
 const WRITE_BYTES: u64 = 256 << 10;
 
@@ -239,12 +243,23 @@ impl Partition {
     /// retention can get at it. True if it did.
     pub(crate) fn seal_if_old(self: &Arc<Self>, now: Timestamp) -> Result<bool> {
         let options = self.options();
+        self.seal_if(now, |meta| is_old(meta, now, &options))
+    }
+
+    /// Seals the active segment if all of it lies below `floor` and it is worth
+    /// it, so that a trim can remove it.
+    pub(crate) fn seal_if_done(self: &Arc<Self>, floor: Offset) -> Result<bool> {
+        let done = |meta: &SegmentMeta| meta.end <= floor && meta.bytes >= SEAL_BYTES;
+        self.seal_if(self.env.clock.now(), done)
+    }
+
+    fn seal_if(&self, now: Timestamp, due: impl Fn(&SegmentMeta) -> bool) -> Result<bool> {
         let mut files = lock(&self.files);
         let active = self.state.lock().segments.last().copied();
-        if !active.is_some_and(|meta| meta.sealed.is_none() && is_old(&meta, now, &options)) {
+        if !active.is_some_and(|meta| meta.sealed.is_none() && due(&meta)) {
             return Ok(false);
         }
-        self.open_writer(&mut files, &options)?;
+        self.open_writer(&mut files, &self.options())?;
         if let Some(mut writer) = files.writer.take() {
             writer.seal(now, self.env.durable())?;
             self.count_sync();

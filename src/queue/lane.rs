@@ -134,10 +134,19 @@ impl Lane {
         let fetch = Fetch::default()
             .max_records(AHEAD_RECORDS)
             .max_bytes(AHEAD_BYTES);
-        // Retention of a topic may have gone past a view of it.
-        let from = from.max(self.partition.start());
-        let fetched = self.partition.fetch(from, &fetch)?;
-        Ok((self.decode(&fetched)?, fetched.next_offset()))
+        loop {
+            // Retention of a topic may have gone past a view of it.
+            let start = self.partition.start();
+            match self.partition.fetch(from.max(start), &fetch) {
+                // And may go on between the two calls.
+                Err(error)
+                    if error.kind() == ErrorKind::OutOfRange && start < self.partition.start() => {}
+                fetched => {
+                    let fetched = fetched?;
+                    return Ok((self.decode(&fetched)?, fetched.next_offset()));
+                }
+            }
+        }
     }
 
     fn decode(&self, fetched: &Fetched) -> Result<Vec<Stored>> {
