@@ -79,11 +79,11 @@
 //!
 //! # Durability
 //!
-//! What a returned append promises is chosen by [`AppendOptions`], or by the
-//! topic; a send, and an answer to a delivery, by [`SendOptions`] and
-//! [`ConsumerOptions`], or by the queue:
+//! What an append, a send or an answer to a delivery promises when it returns is
+//! chosen with it ([`AppendOptions`], [`SendOptions`], [`ConsumerOptions`]), or by
+//! its topic or queue:
 //!
-//! | level | returns when | survives | readers see it |
+//! | level | returns when | survives | readers and consumers see it |
 //! | --- | --- | --- | --- |
 //! | [`Durability::Durable`] | synced | a power cut | once synced |
 //! | [`Durability::Buffered`] | in memory | a kill if written, a power cut if synced | at once |
@@ -95,11 +95,11 @@
 //!
 //! # Waiting
 //!
-//! [`Topic::append`] waits on its thread. [`Topic::append_nowait`] gives a
-//! [`Ticket`], to be waited on or awaited from any runtime: none is part of the
-//! crate; so does [`Queue::send_nowait`]. [`Reader::fetch`] waits on its thread, as
-//! long as [`Fetch::max_wait`] says; [`Consumer::receive`] as long as it is told, and
-//! [`Consumer::receive_async`] can be awaited.
+//! [`Topic::append`] and [`Queue::send`] wait on their thread.
+//! [`Topic::append_nowait`] and [`Queue::send_nowait`] give a ticket, to be waited on
+//! or awaited from any runtime: none is part of the crate. [`Reader::fetch`] waits on
+//! its thread, as long as [`Fetch::max_wait`] says, and [`Consumer::receive`] as long
+//! as it is told; [`Consumer::receive_async`] is to be awaited.
 //!
 //! Two threads of the engine do what nobody waits for. An embedder with a
 //! scheduler of its own calls the same steps instead ([`Background::Manual`],
@@ -119,7 +119,7 @@
 //! | `io-uring` | yes | the log with several groups in flight, where the kernel allows it |
 //! | `mmap` | yes | [`ReadMode::Map`]: sealed segments through a read-only map |
 //! | `sim` | no | `io::sim`, a disk with power cuts and faults; `io::conformance`, for back ends |
-//! | `serde` | no | `serde::Serialize` for reports, statistics and topic options |
+//! | `serde` | no | `serde::Serialize` for reports, statistics, and options of topics and queues |
 //! | `tracing` | no | events: what recovery found, background work that failed |
 //! | `cli` | no | the `duolog` tool |
 //! | `fuzzing` | no | for the crate's own fuzz targets; no promise |

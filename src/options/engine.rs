@@ -72,7 +72,8 @@ pub enum ReadMode {
 }
 
 /// Who calls the steps of background work: writing buffered groups, checkpoints,
-/// retention, removing dead files, preparing files of the log.
+/// retention, removing dead files, preparing files of the log, and what time
+/// brings to queues (the end of leases, delays and lives).
 ///
 /// # Examples
 ///

@@ -17,6 +17,7 @@ use crate::wal::CommitHandle;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Takes messages from a queue; from [`Queue::consumer`](super::Queue::consumer).
+///
 /// May be shared by threads. When it is dropped, what it holds is ready for
 /// others at once, and nothing is counted against it.
 ///

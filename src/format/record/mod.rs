@@ -27,7 +27,7 @@ pub use view::{Headers, RecordView};
 /// Fewest bytes that a record takes: bounds the count a batch may claim.
 pub(crate) const RECORD_LEN_MIN: usize = 7;
 
-/// A message to append: borrowed, encoded once into the log.
+/// A record to append: borrowed, encoded once into the log.
 ///
 /// # Examples
 ///
