@@ -53,6 +53,16 @@ impl Store {
     }
 }
 
+/// Lines that say where in the input they are.
+fn numbered(lines: u64) -> Vec<u8> {
+    let lines = (0..lines).map(|n| format!("message {n} of many\n"));
+    lines.collect::<String>().into_bytes()
+}
+
+fn count(lines: &[u8]) -> usize {
+    lines.split(|byte| *byte == b'\n').count() - 1
+}
+
 #[test]
 fn a_queue_is_made_with_the_options_that_were_asked_for() {
     let store = Store::new();
@@ -262,11 +272,11 @@ fn a_message_that_is_given_back_comes_again_when_it_is_due() {
 #[test]
 fn dead_letters_say_why_and_go_back_where_they_came_from() {
     let store = Store::with_dead_letters();
-    let lines: String = (0..200).map(|n| format!("{n}\n")).collect();
-    store.send("--header kind=a", lines.as_bytes());
+    let lines = numbered(200);
+    store.send("--header kind=a", &lines);
     // All at once, although each could come again: no line is shown twice.
-    let shown = text(&store.output("receive -q q --nack --error broken"));
-    assert_eq!(shown, lines);
+    let shown = store.output("receive -q q --nack --error broken");
+    assert_eq!(text(&shown), text(&lines));
     store.send("--ttl 1ms", b"late\n");
     thread::sleep(Duration::from_millis(20));
     store.output("receive -q q");
@@ -372,8 +382,7 @@ fn a_delayed_message_waits_and_can_be_cancelled() {
 #[test]
 fn messages_are_browsed_in_pages_and_peeked_at_in_full() {
     let store = Store::new();
-    let lines: String = (0..600).map(|n| format!("line {n}\n")).collect();
-    store.send("--header kind=a", lines.as_bytes());
+    store.send("--header kind=a", &numbered(600));
     store.send("--header kind=b", b"odd \x1b[2J\xff\n");
     let table = store.run("queue browse q");
     assert_eq!(text(&table.stdout).lines().count(), 101);
@@ -382,9 +391,12 @@ fn messages_are_browsed_in_pages_and_peeked_at_in_full() {
     assert_eq!(store.browse("q", "--max 1000", "id").len(), 601);
     assert_eq!(
         store.browse("q", "--from 0-100 --max 1", "body"),
-        ["line 100"]
+        ["message 100 of many"]
     );
-    assert_eq!(store.browse("q", "--id 0-599", "body"), ["line 599"]);
+    assert_eq!(
+        store.browse("q", "--id 0-599", "body"),
+        ["message 599 of many"]
+    );
     assert_eq!(store.browse("q", "--filter kind=b|c", "id"), ["0-600"]);
     assert_eq!(store.browse("q", "--filter kind^=b", "id"), ["0-600"]);
     assert_eq!(
@@ -528,16 +540,6 @@ fn a_reader_of_messages_that_goes_away_is_no_failure() {
     // What did not fit into the pipe was not acknowledged.
     let left = store.describe("q")["ready"].as_u64().unwrap();
     assert!((40_000..50_000).contains(&left), "{left}");
-}
-
-/// Lines that say where in the input they are.
-fn numbered(lines: u64) -> Vec<u8> {
-    let lines = (0..lines).map(|n| format!("message {n} of many\n"));
-    lines.collect::<String>().into_bytes()
-}
-
-fn count(lines: &[u8]) -> usize {
-    lines.iter().filter(|byte| **byte == b'\n').count()
 }
 
 #[test]
