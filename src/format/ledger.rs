@@ -23,6 +23,7 @@ const DELAYED: u8 = 2;
 const FAILED: u8 = 3;
 const READY: u8 = 4;
 const EXPIRES: u8 = 5;
+const AGAIN: u8 = 6;
 
 /// Most bytes of one change: of one that is delayed, with a key.
 const CHANGE_LEN_MAX: usize = 2 + 2 * VARINT_LEN_MAX + 8;
@@ -53,6 +54,9 @@ pub(crate) enum Change {
     Ready { offset: Offset },
     /// It is of no use from `due` on: what the timers have to know.
     Expires { offset: Offset, due: Timestamp },
+    /// It was done, and is to be delivered once more: of a subscription, whose
+    /// records stay.
+    Again { offset: Offset },
 }
 
 /// Appends changes, with their count before them.
@@ -130,6 +134,10 @@ impl Change {
                 put_offset(out, offset);
                 put_varint(out, zigzag(due.millis()));
             }
+            Self::Again { offset } => {
+                out.put_u8(AGAIN);
+                put_offset(out, offset);
+            }
         }
     }
 
@@ -163,11 +171,14 @@ impl Change {
                 offset: split_offset(cursor)?,
                 due: Timestamp::from_millis(cursor.signed("time of expiry")?),
             },
+            AGAIN => Self::Again {
+                offset: split_offset(cursor)?,
+            },
             other => {
                 return Err(DecodeError::Unsupported {
                     what: "kind of ledger change",
                     found: u64::from(other),
-                    supported: "1 to 5",
+                    supported: "1 to 6",
                 });
             }
         })
@@ -186,6 +197,7 @@ impl fmt::Display for Change {
                 offset, failures, ..
             } => write!(f, "{offset} failed {failures} times"),
             Self::Ready { offset } => write!(f, "{offset} ready"),
+            Self::Again { offset } => write!(f, "{offset} again"),
             Self::Expires { offset, due } => write!(f, "{offset} expires at {}", due.millis()),
         }
     }

@@ -192,6 +192,52 @@ impl QueueState {
         }
     }
 
+    /// Delivers messages once more that are done: of a subscription, whose topic
+    /// still has them. Returns how many of `ids` were done.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a queue that owns its messages; `OutOfRange` for one that the
+    /// topic does not keep, and nothing is changed.
+    pub(crate) fn replay_done(&self, ids: &[MessageId]) -> Result<(u64, Option<CommitHandle>)> {
+        self.check_open()?;
+        if self.owns() {
+            return Err(Error::invalid(format!(
+                "queue {:?} owns its messages: what is done is gone; a subscription can replay",
+                self.name
+            )));
+        }
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in &ids {
+            let lane = self.lane(id.lane)?;
+            let (start, end) = (lane.partition.start(), lane.partition.end());
+            if !(start..end).contains(&id.offset) {
+                return Err(Error::new(
+                    ErrorKind::OutOfRange,
+                    format!("message {id} is out of range: the topic keeps {start} to {end} there"),
+                ));
+            }
+        }
+        let (mut count, mut last) = (0, None);
+        for group in ids.chunk_by(|a, b| a.lane == b.lane) {
+            let lane = self.lane(group.first().map_or(0, |id| id.lane))?;
+            let mut state = lane.lock();
+            let done = group.iter().map(|id| id.offset);
+            let done = done.filter(|offset| state.ledger.is_done(*offset));
+            let changes: Vec<_> = done.map(|offset| Change::Again { offset }).collect();
+            if changes.is_empty() {
+                continue;
+            }
+            last = self.settle_all(lane, &changes)?.or(last);
+            state.apply(&changes);
+            count += to_u64(changes.len());
+        }
+        self.signal.notify();
+        Ok((count, last))
+    }
+
     /// Takes all messages out that nobody has; returns how many.
     pub(crate) fn purge(&self) -> Result<(u64, Option<CommitHandle>)> {
         self.check_open()?;

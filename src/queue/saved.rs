@@ -181,6 +181,7 @@ fn known(change: &Change, end: Offset) -> Option<Change> {
         Change::Delayed { offset, .. }
         | Change::Failed { offset, .. }
         | Change::Ready { offset }
+        | Change::Again { offset }
         | Change::Expires { offset, .. } => (offset < end).then_some(*change),
     }
 }

@@ -357,7 +357,10 @@ impl super::QueueEnv {
         let (kind, offset, due) = match *change {
             Change::Delayed { offset, due, .. } => (TimerKind::Wake, offset, due),
             Change::Expires { offset, due } => (TimerKind::Expire, offset, due),
-            Change::Done { .. } | Change::Failed { .. } | Change::Ready { .. } => return,
+            Change::Done { .. }
+            | Change::Failed { .. }
+            | Change::Ready { .. }
+            | Change::Again { .. } => return,
         };
         self.add_timer(Timer {
             due,

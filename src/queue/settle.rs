@@ -135,6 +135,25 @@ impl QueueState {
         Ok(answers)
     }
 
+    /// Answers for all that `consumer` holds of one lane, from `first` to `last`.
+    pub(crate) fn delivered_between(
+        &self,
+        consumer: &ConsumerState,
+        first: MessageId,
+        last: MessageId,
+    ) -> Result<Vec<Answer>> {
+        self.check_open()?;
+        let lane = self.known_lane(first.lane)?;
+        let receipts = lane.lock().ledger.receipts_of(consumer.id);
+        let within = |receipt: &Receipt| (first.offset..=last.offset).contains(&receipt.offset);
+        let answers = receipts.into_iter().filter(within).map(|receipt| Answer {
+            id: lane.message(receipt.offset),
+            receipt,
+            transient: false,
+        });
+        Ok(answers.collect())
+    }
+
     fn end_deliveries(&self, consumer: Option<&ConsumerState>, held: &[u64]) {
         let own = consumer.map(|consumer| consumer.id);
         let mine = held.iter().filter(|id| Some(**id) == own).count();

@@ -150,12 +150,13 @@ impl QueueState {
     /// or its end, or `put_back`.
     pub(super) fn next_of(&self, lane: &Lane, state: &mut LaneState) -> Result<Next> {
         while let Some(offset) = state.ledger.next_returned() {
-            if let Some(stored) = lane.read_one(offset)? {
+            if let Some(stored) = lane.read_one(offset)?.filter(|stored| self.wants(stored)) {
                 // Out of the list: the caller answers for it from here on.
                 state.ledger.claim_returned(offset);
                 return Ok(Next::Message(stored));
             }
-            // Its record is gone: transient, of an earlier life, or trimmed.
+            // Its record is gone (transient, of an earlier life, or trimmed), or it
+            // is replayed and not wanted.
             state.ledger.done(offset, offset.saturating_add(1));
         }
         while let Some(stored) = state.next(lane)? {

@@ -10,7 +10,7 @@ use super::Delivery;
 use crate::clock::Deadline;
 use crate::engine::{Engine, Shared};
 use crate::error::{Error, Result};
-use crate::queue::{Answer, ConsumerState, QueueState, Refused, Taken};
+use crate::queue::{Answer, ConsumerState, MessageId, QueueState, Refused, Taken};
 use crate::wal::CommitHandle;
 
 /// Longest sleep of a receive before it looks again.
@@ -175,6 +175,26 @@ impl Consumer {
     pub fn ack_through(&self, delivery: &Delivery) -> Result<usize> {
         let queue = &self.inner.queue;
         let answers = queue.delivered_through(&self.inner.state, delivery.answer())?;
+        let count = answers.len();
+        let fenced = self.inner.ack(&answers)?;
+        Ok(count.saturating_sub(fenced.len()))
+    }
+
+    /// Acknowledges everything that this consumer holds from `first` to `last`,
+    /// both included, in one lane. How many it were.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if they lie in different lanes; `NotFound` for a lane that there is
+    /// not; `Closed`, `Poisoned`, `Full`.
+    pub fn ack_range(&self, first: MessageId, last: MessageId) -> Result<usize> {
+        if first.lane != last.lane {
+            return Err(Error::invalid(format!(
+                "{first} and {last} lie in different lanes; acknowledge lane by lane"
+            )));
+        }
+        let queue = &self.inner.queue;
+        let answers = queue.delivered_between(&self.inner.state, first, last)?;
         let count = answers.len();
         let fenced = self.inner.ack(&answers)?;
         Ok(count.saturating_sub(fenced.len()))

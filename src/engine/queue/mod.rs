@@ -282,6 +282,48 @@ impl Queue {
         self.wait(handle)
     }
 
+    /// Delivers messages of a subscription once more that were acknowledged before;
+    /// durable at return. How many of `ids` it were: those that are not done yet
+    /// come anyway.
+    ///
+    /// What its filter does not want is left out, as ever.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a queue that owns its messages: there, what is done is gone.
+    /// `OutOfRange` if the topic does not keep one of them any more; `NotFound` for a
+    /// lane that there is not; `Closed`, `ReadOnly`, `Poisoned`, `Full`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use duolog::{ConsumerOptions, Filter, QueueOptions, Record, TopicOptions};
+    /// # use duolog::{Engine, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let engine = Engine::open(dir.path().join("data"), Options::default())?;
+    /// let events = engine.create_topic("events", TopicOptions::default())?;
+    /// let all = Filter::default();
+    /// let audit = engine.subscribe("audit", "events", all, QueueOptions::default(), true)?;
+    /// events.append(&Record::new("a"))?;
+    /// let worker = audit.consumer(ConsumerOptions::default())?;
+    /// let first = worker.receive(1, Duration::ZERO)?.remove(0);
+    /// first.ack()?;
+    ///
+    /// assert_eq!(audit.replay(&[first.id()])?, 1);
+    /// assert_eq!(worker.receive(1, Duration::ZERO)?[0].id(), first.id());
+    /// # drop((first, worker));
+    /// # engine.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn replay(&self, ids: &[MessageId]) -> Result<u64> {
+        self.shared().check_open()?;
+        self.shared().env.wal()?;
+        let (count, handle) = self.state.replay_done(ids)?;
+        self.wait(handle)?;
+        Ok(count)
+    }
+
     /// Takes out all messages that no consumer has, delayed ones too; durable at
     /// return. How many it were.
     ///

@@ -27,6 +27,7 @@ pub(super) fn changes() -> Vec<Change> {
         Change::Delayed { offset, due, key },
         Change::Ready { offset },
         Change::Expires { offset, due },
+        Change::Again { offset },
     ]
 }
 

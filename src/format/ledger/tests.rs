@@ -29,6 +29,7 @@ fn change() -> impl Strategy<Value = Change> {
         }),
         offset().prop_map(|offset| Change::Ready { offset }),
         (offset(), time()).prop_map(|(offset, due)| Change::Expires { offset, due }),
+        offset().prop_map(|offset| Change::Again { offset }),
     ]
 }
 
@@ -193,7 +194,7 @@ proptest! {
 fn a_change_is_as_the_document_shows_it() {
     let offset = Offset::new(300);
     let millis = Timestamp::from_millis;
-    let cases: [(Change, &[u8]); 6] = [
+    let cases: [(Change, &[u8]); 7] = [
         (
             Change::Done {
                 from: offset,
@@ -226,6 +227,7 @@ fn a_change_is_as_the_document_shows_it() {
             &[1, 3, 0xac, 2, 3, 4],
         ),
         (Change::Ready { offset }, &[1, 4, 0xac, 2]),
+        (Change::Again { offset }, &[1, 6, 0xac, 2]),
         (
             Change::Expires {
                 offset,
@@ -376,7 +378,7 @@ fn changes_that_no_ledger_makes_are_refused() {
             "{what}: {found:?}"
         );
     }
-    let found = decode(&mut Cursor::new(&[1, 6, 0]));
+    let found = decode(&mut Cursor::new(&[1, 7, 0]));
     assert!(
         matches!(found, Err(DecodeError::Unsupported { .. })),
         "{found:?}"

@@ -239,6 +239,28 @@ impl Ledger {
         self.cursor = self.cursor.max(self.floor);
     }
 
+    /// One that is done is to be delivered once more, after all that came back
+    /// before it. Whether it was done.
+    pub(crate) fn again(&mut self, offset: Offset) -> bool {
+        let at = offset.get();
+        if !self.is_done(offset) {
+            return false;
+        }
+        if at < self.floor {
+            // All behind it stays done.
+            if at + 1 < self.floor {
+                self.done.insert_run(at + 1..self.floor);
+            }
+            self.floor = at;
+        } else {
+            self.done.remove(at);
+        }
+        if at < self.cursor {
+            self.rest.get_or_insert_default().come_back(at);
+        }
+        true
+    }
+
     /// A delivery ended without an ack: the message is ready again at its place,
     /// and keeps its key. Returns how often it failed by now, this time
     /// included; `None` if it was not in flight, and so nothing is counted.

@@ -77,6 +77,9 @@ impl Ledger {
             Change::Ready { offset } => {
                 self.ready_now(offset);
             }
+            Change::Again { offset } => {
+                self.again(offset);
+            }
             // The timers' business.
             Change::Expires { .. } => {}
         }

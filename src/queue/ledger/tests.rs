@@ -638,3 +638,33 @@ fn a_message_that_was_never_met_is_not_delivered() {
     };
     Ledger::new(Offset::ZERO).lease(at(0), ask);
 }
+
+#[test]
+fn what_is_done_can_be_delivered_once_more() {
+    let mut ledger = Ledger::new(Offset::ZERO);
+    let at = Offset::new;
+    for n in 0..5 {
+        assert_eq!(ledger.meet(at(n), None), Met::Deliver);
+    }
+    ledger.done(at(0), at(5));
+    assert!(!ledger.again(at(5)), "it was never done");
+    assert!(ledger.again(at(1)) && ledger.again(at(3)));
+    assert_eq!((ledger.floor(), ledger.ready(at(5))), (at(1), 2));
+    assert!(!ledger.again(at(1)), "it is not done any more");
+    assert_eq!(ledger.next_returned(), Some(at(1)));
+    ledger.done(at(1), at(2));
+    assert_eq!(ledger.next_returned(), Some(at(3)));
+    ledger.done(at(3), at(4));
+    assert_eq!((ledger.floor(), ledger.cursor()), (at(5), at(5)));
+    // The same from the log, and after a restart.
+    let again = Change::Again { offset: at(2) };
+    ledger.apply(&again);
+    let id = PartitionId {
+        topic: TopicId::new(1),
+        partition: 0,
+    };
+    let mut other = Ledger::restore(&ledger.save(id));
+    other.apply(&again);
+    assert_eq!((other.floor(), other.cursor()), (at(2), at(2)));
+    assert_eq!(other.meet(at(2), None), Met::Deliver);
+}
