@@ -410,13 +410,23 @@ impl QueueOptions {
         self.shards * (u32::from(self.priority_max) + 1)
     }
 
+    /// A message with what the engine may add to it: the error text of a dead
+    /// letter, and names.
+    fn record_bytes_max(&self) -> u32 {
+        const ADDED: u32 = 64 << 10;
+        const MOST: u32 = 16 << 20;
+        self.message_bytes_max
+            .saturating_add(ADDED)
+            .min(MOST.max(self.message_bytes_max))
+    }
+
     /// How the topic below is made.
     pub(crate) fn topic(&self) -> TopicOptions {
         TopicOptions::default()
             .partitions(self.lanes())
             .durability(self.durability)
             .codec(self.codec)
-            .record_bytes_max(self.message_bytes_max)
+            .record_bytes_max(self.record_bytes_max())
             .segment_bytes_max(self.segment_bytes_max)
     }
 

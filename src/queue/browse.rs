@@ -263,12 +263,12 @@ impl QueueState {
     }
 
     /// Moves messages that nobody has to another queue, those that `wanted`
-    /// chooses, at most `max`; each commit takes them from here and puts them
-    /// there. `pause` is called between commits with how many were moved.
+    /// chooses, at most `max`; each commit takes up to `at_once` from here and puts
+    /// them there. `pause` is called between commits with how many were moved.
     pub(crate) fn move_to(
         &self,
         target: &Self,
-        max: u64,
+        (max, at_once): (u64, usize),
         wanted: &mut dyn FnMut(&Browsed) -> bool,
         pause: &mut dyn FnMut(u64),
     ) -> Result<u64> {
@@ -299,6 +299,7 @@ impl QueueState {
                 let mut rest = stored;
                 while !rest.is_empty() && moved < max {
                     let most = usize::try_from(max - moved).unwrap_or(usize::MAX);
+                    let most = most.min(at_once).max(1);
                     let later = rest.split_off(first_load(&rest, most));
                     moved += self.move_some(lane, target, rest, wanted)?;
                     rest = later;
@@ -346,7 +347,7 @@ impl QueueState {
         let all: Vec<_> = records.iter().collect();
         let changes = done_each(chosen.iter().map(|stored| stored.offset));
         let to = target.lane(target.lane_like(lane.id.partition, self))?;
-        let part = Part::new(&to.partition, target.topic.terms(), Picked::Some(&all));
+        let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
         let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.clone())];
         let accepted = self.env.commit(&[part], self.own_how(), entry)?;
         state.apply(&changes);

@@ -19,6 +19,9 @@ use crate::options::Durability;
 use crate::partition::{How, Part, Picked};
 use crate::wal::CommitHandle;
 
+/// Bytes of an error's text that a dead letter keeps.
+const ERROR_LEN_MAX: usize = 8 << 10;
+
 /// Most messages, and bytes of them, that one commit buries.
 const BURY_MESSAGES: usize = 128;
 const BURY_BYTES: u64 = 1 << 20;
@@ -139,7 +142,7 @@ impl QueueState {
                 let all: Vec<_> = records.iter().collect();
                 // One lane for all: what died together keeps its order.
                 let to = target.lane(target.lane_like(lane.id.partition, self))?;
-                let part = Part::new(&to.partition, target.topic.terms(), Picked::Some(&all));
+                let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
                 let accepted = self.env.commit(&[part], how, |_| entry())?;
                 target.lengthen(to_u64(dead.len()));
                 accepted
@@ -172,7 +175,7 @@ impl QueueState {
             .header(DEAD_LAST, &texts.last)
             .header(DEAD_COUNT, &texts.count);
         if let Some(error) = &dead.error {
-            record = record.header(DEAD_ERROR, error);
+            record = record.header(DEAD_ERROR, clipped(error));
         }
         record
     }
@@ -231,7 +234,7 @@ impl QueueState {
             .first()
             .map_or(0, |message| u32::from(message.priority));
         let lane = target.lane(target.lane_like(priority * self.options().shards, self))?;
-        let part = Part::new(&lane.partition, target.topic.terms(), Picked::Some(&all));
+        let part = Part::new(&lane.partition, target.terms_inside(), Picked::Some(&all));
         let how = How {
             durability: self.options().durability.max(Durability::Buffered),
             codec: self.options().codec,
@@ -244,6 +247,13 @@ impl QueueState {
             None => Ok(()),
         }
     }
+}
+
+/// As much of an error's text as is kept.
+fn clipped(text: &str) -> &str {
+    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let end = ends.take_while(|end| *end <= ERROR_LEN_MAX).last();
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// How many of the first messages make one commit; at least one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::{HEADERS_MAX, Record};
-use crate::ids::{Offset, Timestamp};
+use crate::ids::{Offset, Timestamp, to_u64};
 
 /// Headers that begin so belong to the engine; a message that is sent with one
 /// is refused.
@@ -177,6 +177,18 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Checks the size of what was given: the engine's own headers come on top.
+    pub(crate) fn check_size(&self, message_bytes_max: u32) -> Result<()> {
+        let bytes = to_u64(self.record.payload_len());
+        if bytes <= u64::from(message_bytes_max) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "message of {bytes} bytes (order key, body and headers) is over the queue's \
+             `message_bytes_max` of {message_bytes_max}; split it, or alter the queue"
+        )))
+    }
+
     /// True if it can be appended as it is.
     pub(crate) fn is_plain(&self) -> bool {
         self.delay.is_none() && self.ttl.is_none() && self.dedup_id.is_none()
@@ -271,6 +283,18 @@ impl DeadReason {
         ];
         all.into_iter()
             .find(|reason| reason.as_str().as_bytes() == text)
+    }
+}
+
+impl FromStr for DeadReason {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text.as_bytes()).ok_or_else(|| {
+            Error::invalid(format!(
+                "unknown reason {text:?}; use rejected, expired, max_deliveries or overflow"
+            ))
+        })
     }
 }
 

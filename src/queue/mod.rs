@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::queue::{QueueMeta, Source};
 use crate::ids::{Offset, PartitionId, TopicId, to_usize};
 use crate::options::QueueOptions;
+use crate::partition::Terms;
 use crate::signal::{Signal, lock};
 use crate::sync::Mutex;
 use crate::topic::TopicState;
@@ -169,6 +170,15 @@ impl QueueState {
             ));
         }
         Ok(())
+    }
+
+    /// What the topic says of messages that come from another queue: they were
+    /// accepted once, and may have grown by the engine's headers.
+    fn terms_inside(&self) -> Terms {
+        Terms {
+            record_bytes_max: u32::MAX,
+            ..self.topic.terms()
+        }
     }
 
     /// How many lanes there are, used or not.

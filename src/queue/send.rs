@@ -52,6 +52,7 @@ impl QueueState {
         self.check_own()?;
         for message in messages {
             message.check(options.priority_max)?;
+            message.check_size(options.message_bytes_max)?;
         }
         self.env
             .parts
@@ -85,9 +86,9 @@ impl QueueState {
     pub(super) fn check_own(&self) -> Result<()> {
         match &self.source {
             None => Ok(()),
-            Some(source) => Err(Error::invalid(format!(
-                "queue {:?} is a subscription: it takes its messages from topic {}; append there",
-                self.name, source.topic
+            Some(_) => Err(Error::invalid(format!(
+                "queue {:?} is a subscription: it takes its messages from topic {:?}; append there",
+                self.name, self.topic.name
             ))),
         }
     }
@@ -272,6 +273,14 @@ impl QueueState {
         if over == 0 {
             return Ok(());
         }
+        if count > most {
+            self.shorten(count);
+            return Err(Error::invalid(format!(
+                "{count} messages at once never fit into queue {:?}, whose `length_max` is {most}; \
+                 send fewer at a time",
+                self.name
+            )));
+        }
         let full = |note: &str| {
             self.shorten(count);
             Err(Error::new(
@@ -284,7 +293,7 @@ impl QueueState {
             ))
         };
         match options.overflow {
-            Overflow::DropOldest if count <= most => {
+            Overflow::DropOldest => {
                 self.drop_oldest(over)?;
                 Ok(())
             }
@@ -292,7 +301,7 @@ impl QueueState {
                 self.overflow_to_dead_letter(messages)?;
                 full(" (what was sent is in its dead-letter queue)")
             }
-            Overflow::Reject | Overflow::DropOldest => full(""),
+            Overflow::Reject => full(""),
         }
     }
 

@@ -137,6 +137,7 @@ fn check(env: &QueueEnv, step: &Step<'_>) -> Result<()> {
     queue.check_open()?;
     queue.check_own()?;
     message.check(options.priority_max)?;
+    message.check_size(options.message_bytes_max)?;
     if message.dedup_id.is_some() && options.dedup_window.is_some() {
         return Err(Error::invalid(
             "a message of a transaction cannot have a deduplication id: acknowledge what it comes \
@@ -223,7 +224,7 @@ fn place_record<'w>(
         }
         (Step::Bury { queue, answer, .. }, Some((_, _, Some(target)))) => {
             let lane = lane_of(target, target.lane_like(answer.id.lane, queue))?;
-            let load = Load::of_lane(loads, lane, target.topic.terms());
+            let load = Load::of_lane(loads, lane, target.terms_inside());
             load.push(place, record, Later::default());
         }
         (Step::Ack { .. } | Step::Bury { .. }, _) => {}

@@ -255,7 +255,7 @@ impl TopicState {
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let wrong = |what: &str| {
         Err(Error::invalid(format!(
-            "topic name {name:?} {what}; use 1 to {TOPIC_NAME_LEN_MAX} bytes of UTF-8 without \
+            "name {name:?} {what}; use 1 to {TOPIC_NAME_LEN_MAX} bytes of UTF-8 without \
              `/` and control characters, other than `.` and `..`"
         )))
     };

@@ -315,7 +315,7 @@ impl Shared {
     pub(in crate::engine) fn refuse_queue(&self, name: &str) -> Result<()> {
         if self.queues.registry().contains(name) {
             return Err(Error::invalid(format!(
-                "{name:?} is a queue; use the calls for queues"
+                "{name:?} is a queue, not a topic: send to it and receive from it"
             )));
         }
         Ok(())

@@ -109,7 +109,11 @@ impl Consumer {
         let deadline = Deadline::after(wait);
         loop {
             let seen = queue.signal().seen();
-            let taken = self.take(max)?;
+            let mut taken = self.take(max)?;
+            // What time has brought and the background has not seen yet.
+            if taken.is_empty() && self.inner.shared().queue_step()? {
+                taken = self.take(max)?;
+            }
             let left = deadline.left().unwrap_or(Duration::MAX);
             if !taken.is_empty() || left.is_zero() {
                 return Ok(taken);
@@ -118,7 +122,6 @@ impl Consumer {
             // and then; who waits looks at the very moment.
             let due = queue.until_due().unwrap_or(LOOK);
             queue.signal().wait(seen, left.min(due).min(LOOK));
-            self.inner.shared().queue_step()?;
         }
     }
 
@@ -163,6 +166,30 @@ impl Consumer {
             wrong.map_or(Ok(()), |(_, error)| Err(error.clone()))
         };
         Ok(deliveries.iter().map(result).collect())
+    }
+
+    /// Gives deliveries back that failed, as [`Delivery::nack_with`] does each, and
+    /// waits once. An answer for each, in their order.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`, `Poisoned`: then some may not be counted.
+    pub fn nack_all(
+        &self,
+        deliveries: &[Delivery],
+        delay: Option<Duration>,
+        error: Option<&str>,
+    ) -> Result<Vec<Result<()>>> {
+        let mut results = Vec::with_capacity(deliveries.len());
+        let mut handles = Vec::new();
+        for delivery in deliveries {
+            let failed = delivery.nack_later(delay, error);
+            results.push(failed.map(|handle| handles.extend(handle)));
+        }
+        for handle in handles {
+            self.inner.wait(Some(handle))?;
+        }
+        Ok(results)
     }
 
     /// Acknowledges everything that this consumer was delivered before

@@ -11,6 +11,7 @@ use super::consumer::Inner;
 use crate::error::Result;
 use crate::ids::Timestamp;
 use crate::queue::{Answer, DeathNote, MessageId, QueueState, Stored, Taken, Verdict, death_note};
+use crate::wal::CommitHandle;
 
 /// A message that a consumer has. It answers with [`ack`](Self::ack),
 /// [`nack`](Self::nack) or [`dead_letter`](Self::dead_letter); without an answer
@@ -203,12 +204,28 @@ impl Delivery {
     }
 
     fn fail(&self, verdict: Verdict) -> Result<()> {
+        let handle = self.begin(verdict)?;
+        self.consumer.wait(handle)
+    }
+
+    /// A nack that is waited for later.
+    pub(super) fn nack_later(
+        &self,
+        delay: Option<Duration>,
+        error: Option<&str>,
+    ) -> Result<Option<CommitHandle>> {
+        self.begin(Verdict::Nack {
+            delay,
+            error: error.map(str::to_owned),
+        })
+    }
+
+    fn begin(&self, verdict: Verdict) -> Result<Option<CommitHandle>> {
         let queue = &self.consumer.queue;
         self.consumer.shared().check_open()?;
         let durability = self.consumer.state.durability(queue);
         let (stored, deliveries) = (&self.taken.stored, self.taken.deliveries);
-        let handle = queue.fail(self.answer(), stored, deliveries, verdict, durability)?;
-        self.consumer.wait(handle)
+        queue.fail(self.answer(), stored, deliveries, verdict, durability)
     }
 
     /// More time, or less: the lease ends `lease` from now.

@@ -380,8 +380,13 @@ impl Queue {
                 crate::sync::thread::sleep(ahead);
             }
         };
+        // With a rate, ten commits a second at the most.
+        let at_once = rate.map_or(usize::MAX, |rate| {
+            usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1)
+        });
+        let most = (max, at_once);
         self.state
-            .move_to(&target.state, max, &mut wanted, &mut pause)
+            .move_to(&target.state, most, &mut wanted, &mut pause)
     }
 
     /// Moves dead messages back to the queues that they died in, those that

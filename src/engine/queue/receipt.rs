@@ -57,6 +57,22 @@ impl SendTicket {
         }
         Ok(self.sent.ids)
     }
+
+    /// The same for at most `timeout`; false if that passed. Can be called again.
+    ///
+    /// If nobody else writes, this thread does, and then it takes as long as that
+    /// write and sync.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
+        let Some(handle) = &self.sent.handle else {
+            return Ok(true);
+        };
+        let result = handle.wait_timeout(self.engine.shared().env.wal()?, timeout);
+        result.map_or(Ok(false), |done| done.map(|()| true))
+    }
 }
 
 impl Future for SendTicket {
