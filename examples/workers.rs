@@ -123,7 +123,7 @@ fn main() -> Outcome<()> {
     let jobs = engine.create_queue("labels", options)?;
 
     let labels: Vec<_> = (1..=9).map(|n| format!("label {n}")).collect();
-    let messages: Vec<_> = labels.iter().map(|label| Message::new(label)).collect();
+    let messages: Vec<_> = labels.iter().map(Message::new).collect();
     jobs.send_batch(&messages, &duolog::SendOptions::default())?;
     let shop = Shop {
         jobs,
