@@ -60,6 +60,21 @@ impl QueueState {
             durability: options.durability.min(Durability::Buffered),
         };
         let mut out = Vec::new();
+        let taken = self.take_from_each(consumer, &mut want, &mut out);
+        consumer.hold(u32::try_from(out.len()).unwrap_or(u32::MAX));
+        // What is leased goes out first: nobody else would ever answer for it.
+        if out.is_empty() {
+            taken?;
+        }
+        Ok(out)
+    }
+
+    fn take_from_each(
+        &self,
+        consumer: &ConsumerState,
+        want: &mut Want,
+        out: &mut Vec<Taken>,
+    ) -> Result<()> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         for number in self.in_turn(turn) {
             if want.left == 0 {
@@ -69,11 +84,10 @@ impl QueueState {
                 continue;
             }
             if let Some(lane) = self.lane_if_used(number)? {
-                self.take_from(lane, &mut want, &mut out)?;
+                self.take_from(lane, want, out)?;
             }
         }
-        consumer.hold(u32::try_from(out.len()).unwrap_or(u32::MAX));
-        Ok(out)
+        Ok(())
     }
 
     fn take_from(&self, lane: &Lane, want: &mut Want, out: &mut Vec<Taken>) -> Result<()> {
@@ -84,7 +98,6 @@ impl QueueState {
             let stored = match self.next_of(lane, &mut state) {
                 Ok(Next::Message(stored)) => stored,
                 Ok(Next::Nothing) => break,
-                // What was taken so far is leased, and goes out first.
                 Err(error) => {
                     taken = Err(error);
                     break;
@@ -125,7 +138,7 @@ impl QueueState {
         if !dead.is_empty() {
             self.bury_or_return(lane, &mut state, dead, want.durability)?;
         }
-        if out.is_empty() { taken } else { Ok(()) }
+        taken
     }
 
     /// Buries; messages that cannot be buried now are ready again.
