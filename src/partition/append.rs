@@ -343,6 +343,15 @@ impl Partition {
         Ok(())
     }
 
+    /// Queues for the log what gathered. Returns the end: whatever the log is
+    /// told from now on of records before it comes after them.
+    pub(crate) fn seal(self: &Arc<Self>) -> Result<Offset> {
+        let wal = self.env.wal()?;
+        let mut state = self.open_state()?;
+        self.seal_open(&mut state, wal);
+        Ok(state.end)
+    }
+
     /// Seals what gathered, because a reader has come to it.
     pub(super) fn seal_for_reader(self: &Arc<Self>, state: &mut State) {
         if let Some(wal) = self.env.wal.get() {

@@ -158,7 +158,7 @@ impl QueueState {
         };
         let lane = self.lane_if_used(id.lane)?.ok_or_else(gone)?;
         let mut state = lane.lock();
-        if state.ledger.is_done(id.offset) || id.offset >= lane.partition.end() {
+        if state.ledger.is_done(id.offset) || id.offset >= lane.partition.seal()? {
             return Err(gone());
         }
         if state.ledger.is_in_flight(id.offset) {
@@ -247,7 +247,7 @@ impl QueueState {
                 continue;
             };
             let mut state = lane.lock();
-            let end = lane.partition.end();
+            let end = lane.partition.seal()?;
             let before = state.ledger.ready(end) + state.ledger.delayed();
             if before == 0 {
                 continue;

@@ -53,22 +53,24 @@ impl QueueState {
 
     /// For a subscription `id` that starts at the end of `topic`: what its ledgers
     /// are told of the records before.
-    pub(crate) fn skipped(id: TopicId, topic: &TopicState) -> Vec<(PartitionId, Change)> {
-        let skipped = topic.used().into_iter().filter_map(|partition| {
-            let (from, to) = (partition.start(), partition.end());
-            let lane = PartitionId {
-                topic: id,
-                partition: partition.id.partition,
-            };
-            (from < to).then_some((
-                lane,
-                Change::Done {
-                    from: Offset::ZERO,
-                    to,
-                },
-            ))
-        });
-        skipped.collect()
+    ///
+    /// # Errors
+    ///
+    /// As appends to the topic have it.
+    pub(crate) fn skipped(id: TopicId, topic: &TopicState) -> Result<Vec<(PartitionId, Change)>> {
+        let mut skipped = Vec::new();
+        for partition in topic.used() {
+            let (from, to) = (partition.start(), partition.seal()?);
+            if from < to {
+                let lane = PartitionId {
+                    topic: id,
+                    partition: partition.id.partition,
+                };
+                let from = Offset::ZERO;
+                skipped.push((lane, Change::Done { from, to }));
+            }
+        }
+        Ok(skipped)
     }
 
     /// After the whole log: every lane that has messages is there, and none

@@ -125,7 +125,7 @@ impl Engine {
         let skipped = if from_start {
             Vec::new()
         } else {
-            QueueState::skipped(id, &source)
+            QueueState::skipped(id, &source)?
         };
         let mut entries = vec![Entry::CreateQueue(Box::new(meta.clone()))];
         let skips = skipped
