@@ -8,10 +8,25 @@ use super::Partition;
 use super::tail::TailBatch;
 use crate::error::{Error, Result};
 use crate::format::batch;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, Offset};
 use crate::options::Durability;
 
 impl Partition {
+    /// Runs of offsets that no record has: those were lost with their process.
+    /// As far as it is known without reading segments.
+    pub(crate) fn absent(&self) -> Vec<(Offset, Offset)> {
+        let state = self.state.lock();
+        let mut absent = Vec::new();
+        let mut at = state.flushed;
+        for batch in state.tail.iter() {
+            absent.push((at, batch.base));
+            at = batch.end;
+        }
+        absent.push((at, state.end));
+        absent.retain(|(from, to)| from < to);
+        absent
+    }
+
     /// Takes a batch that the log holds; nothing if a segment has it already.
     /// How many records went to the tail.
     ///

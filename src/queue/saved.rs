@@ -86,6 +86,9 @@ impl QueueState {
             let end = lane.partition.end();
             let mut state = lane.lock();
             state.ledger.clip(end);
+            for (from, to) in lane.partition.absent() {
+                state.ledger.done(from, to);
+            }
             let floor = state.ledger.floor();
             live += end.since(floor).saturating_sub(state.ledger.done_len());
         }

@@ -158,6 +158,7 @@ impl QueueState {
                     let next = receipt.offset.saturating_add(1);
                     state.ledger.done(receipt.offset, next);
                     Ok(())
+                    self.shorten(1);
                 }
                 Err(error) => Err(error),
             };

@@ -162,6 +162,14 @@ impl QueueState {
     /// The next message of a lane that may be delivered. A lease has to follow,
     /// or its end, or `put_back`.
     pub(super) fn next_of(&self, lane: &Lane, state: &mut LaneState) -> Result<Next> {
+        let before = state.ledger.done_count();
+        let next = self.look_for_next(lane, state);
+        // Records that are absent counted until somebody came by.
+        self.shorten(state.ledger.done_count() - before);
+        next
+    }
+
+    fn look_for_next(&self, lane: &Lane, state: &mut LaneState) -> Result<Next> {
         while let Some(offset) = state.ledger.next_returned() {
             if let Some(stored) = lane.read_one(offset)?.filter(|stored| self.wants(stored)) {
                 // Out of the list: the caller answers for it from here on.

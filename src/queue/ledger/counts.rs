@@ -31,6 +31,11 @@ impl Ledger {
         self.done.len()
     }
 
+    /// How many are done since the first offset there was. Rises.
+    pub(crate) fn done_count(&self) -> u64 {
+        self.floor + self.done.len()
+    }
+
     /// How many are not done and lie below one that is.
     pub(crate) fn holes(&self) -> u64 {
         let end = self.done.last().map_or(self.floor, |last| last + 1);
