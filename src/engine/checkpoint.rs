@@ -162,13 +162,14 @@ impl Shared {
 
     /// Adds the queues, as they are now: at the cut or later.
     ///
-    /// The timers first: one that fires meanwhile is in neither, or in both. A
-    /// ledger without its timer would wait for ever; a timer without its delay
-    /// is ignored.
+    /// The timers first: one that fires meanwhile is in the snapshot, and the
+    /// ledger may or may not wait for it. A ledger without its timer would wait
+    /// for ever; a timer without its delay is ignored.
     fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
         let turn = {
             self.rewrite_timers(Timers::begin_spill)?;
             self.rewrite_timers(Timers::begin_merge)?;
+            let _firing = lock(&self.queues.firing);
             let saved = lock(&self.queues.timers).save();
             snapshot.timers = saved.state;
             saved.turn

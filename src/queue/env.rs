@@ -24,6 +24,10 @@ pub(crate) struct QueueEnv {
     registry: RwLock<Registry>,
     pub(crate) timers: Mutex<Timers>,
     pub(crate) timers_env: TimersEnv,
+    /// Held from when timers are taken until all of them have fired, and while
+    /// they are saved: one between the two would be in no snapshot, and what
+    /// waits for it would wait for ever.
+    pub(crate) firing: Mutex<()>,
     /// Lanes with something in flight.
     pub(super) leased: Mutex<Vec<PartitionId>>,
     /// Monotonic time of the last look for messages that are too old.
@@ -123,6 +127,7 @@ impl QueueEnv {
             registry: RwLock::default(),
             timers: Mutex::new(timers),
             timers_env,
+            firing: Mutex::default(),
             leased: Mutex::default(),
             swept: Mutex::default(),
         })

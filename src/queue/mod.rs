@@ -12,8 +12,8 @@
 //! ledger, all with the lane locked, so that the log has changes of a lane in
 //! the order in which they were made. Waiting for the disk comes after that.
 //!
-//! Locks are taken in this order: deduplication ids, lanes by their ids, then partitions, then the
-//! timers, then the log.
+//! Locks are taken in this order: `QueueEnv::firing`, deduplication ids, lanes by
+//! their ids, then partitions, then the timers, then the log.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

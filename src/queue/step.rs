@@ -38,8 +38,9 @@ impl QueueEnv {
     fn timer_step(&self) -> Result<bool> {
         let now = self.parts.clock.now();
         let mut due = Vec::new();
-        lock(&self.timers).take_due(now, RELEASE_MAX, &mut due)?;
-        let mut result = Ok(());
+        let _firing = lock(&self.firing);
+        // Of a run that is damaged; those of the others are taken, and fire.
+        let mut result = lock(&self.timers).take_due(now, RELEASE_MAX, &mut due);
         for timer in &due {
             let queue = self.registry().by_id(timer.partition.topic).map(Arc::clone);
             if let Some(queue) = queue.filter(|queue| !queue.is_deleted())
@@ -157,8 +158,8 @@ impl QueueState {
                 Ok(None) => {
                     let next = receipt.offset.saturating_add(1);
                     state.ledger.done(receipt.offset, next);
-                    Ok(())
                     self.shorten(1);
+                    Ok(())
                 }
                 Err(error) => Err(error),
             };
