@@ -148,6 +148,9 @@ impl Shared {
         let Some(wal) = self.env.wal.get().filter(|wal| wal.check_open().is_ok()) else {
             return Ok(false);
         };
+        // First, and whatever comes of the rest: a delay that is over waits for
+        // no checkpoint that finds no space.
+        let queues = self.queues.step();
         let mut did = wal.prepare_step()?;
         if self.is_checkpoint_due() {
             did |= self.checkpoint_now()?;
@@ -156,8 +159,7 @@ impl Shared {
             did |= self.retention_pass()? > 0;
         }
         did |= self.remove_garbage()?;
-        did |= self.queues.step()?;
-        Ok(did)
+        Ok(did | queues?)
     }
 
     fn is_checkpoint_due(&self) -> bool {
