@@ -8,9 +8,11 @@ use crate::clock::ManualClock;
 use crate::io::FileSystem;
 use crate::io::sim::{Crash, SimFs};
 use crate::{
-    AppendOptions, Background, Durability, Engine, Fetch, Message, Options, QueueOptions, Record,
-    Result, Start, Topic, TopicOptions,
+    AppendOptions, Background, Durability, Engine, Fetch, Options, Record, Result, Start, Topic,
+    TopicOptions,
 };
+
+mod queues;
 
 fn options() -> Options {
     Options::default()
@@ -186,26 +188,4 @@ fn a_snapshot_that_a_crash_left_over_goes_at_the_next_checkpoint() {
     checkpoint(&engine.topic("t").unwrap(), &engine);
     assert_eq!(snapshots(&killed).len(), 2);
     assert!(!snapshots(&killed).contains(&old));
-}
-
-/// Symptom: a process that opened and closed stores with queues grew without
-/// end. Cause: each queue kept what all queues share, which kept the list of
-/// queues. Fix: the list goes with the engine.
-#[test]
-fn an_engine_with_queues_leaves_no_memory_behind() {
-    let sim = SimFs::new(1);
-    for life in 0..2 {
-        let clock = Arc::new(ManualClock::new(1_000_000));
-        let shared: Arc<dyn crate::clock::Clock> = Arc::<ManualClock>::clone(&clock);
-        let options = options().clock(shared);
-        let disk = Arc::new(sim.clone());
-        let engine = Engine::open_with(disk, "/data", options).unwrap();
-        let queue = match life {
-            0 => engine.create_queue("q", QueueOptions::default()),
-            _ => engine.queue("q"),
-        };
-        queue.unwrap().send(&Message::new("kept")).unwrap();
-        drop(engine);
-        assert_eq!(Arc::strong_count(&clock), 1, "life {life}");
-    }
 }

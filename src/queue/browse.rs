@@ -71,6 +71,10 @@ impl Browsed {
 const MOVE_MESSAGES: usize = 128;
 const MOVE_BYTES: u64 = 1 << 20;
 
+/// What a message that was moved has beside what it had, without the name of
+/// its queue, and its encoding.
+const MOVED_BYTES: u64 = 128;
+
 impl QueueState {
     /// Messages that are not done, from `from` on, at most `max`: lane by lane,
     /// oldest first. `wanted` chooses.
@@ -300,7 +304,8 @@ impl QueueState {
                 while !rest.is_empty() && moved < max {
                     let most = usize::try_from(max - moved).unwrap_or(usize::MAX);
                     let most = most.min(at_once).max(1);
-                    let later = rest.split_off(first_load(&rest, most));
+                    let bytes = self.env.load_bytes_max(MOVE_BYTES);
+                    let later = rest.split_off(first_load(&rest, most, bytes));
                     moved += self.move_some(lane, target, rest, wanted)?;
                     rest = later;
                     pause(moved);
@@ -362,14 +367,14 @@ impl QueueState {
     }
 }
 
-fn first_load(stored: &[Stored], most: usize) -> usize {
+fn first_load(stored: &[Stored], most: usize, bytes_max: u64) -> usize {
     let mut bytes = 0;
     let fits = stored
         .iter()
         .take(MOVE_MESSAGES.min(most))
         .take_while(|stored| {
-            bytes += stored.bytes();
-            bytes <= MOVE_BYTES
+            bytes += stored.bytes() + MOVED_BYTES;
+            bytes <= bytes_max
         });
     fits.count().max(1)
 }

@@ -26,6 +26,10 @@ const ERROR_LEN_MAX: usize = 8 << 10;
 const BURY_MESSAGES: usize = 128;
 const BURY_BYTES: u64 = 1 << 20;
 
+/// What a letter has beside the message, without the names of queues and the
+/// word of the consumer: headers and their encoding.
+const LETTER_BYTES: u64 = 512;
+
 /// A message that is to be taken out for good.
 #[derive(Debug)]
 pub(super) struct Dead {
@@ -100,7 +104,7 @@ impl QueueState {
         let mut rest = dead;
         let mut last = None;
         while !rest.is_empty() {
-            let count = first_load(&rest);
+            let count = first_load(&rest, self.env.load_bytes_max(BURY_BYTES));
             let later = rest.split_off(count);
             last = self
                 .bury_some(lane, state, &rest, target.as_deref(), durability)?
@@ -257,11 +261,12 @@ fn clipped(text: &str) -> &str {
 }
 
 /// How many of the first messages make one commit; at least one.
-fn first_load(dead: &[Dead]) -> usize {
+fn first_load(dead: &[Dead], bytes_max: u64) -> usize {
     let mut bytes = 0;
     let fits = dead.iter().take(BURY_MESSAGES).take_while(|dead| {
-        bytes += dead.stored.bytes();
-        bytes <= BURY_BYTES
+        let error = dead.error.as_ref().map_or(0, String::len);
+        bytes += dead.stored.bytes() + to_u64(error) + LETTER_BYTES;
+        bytes <= bytes_max
     });
     fits.count().max(1)
 }

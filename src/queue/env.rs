@@ -156,6 +156,16 @@ impl QueueEnv {
         lock(&self.timers).next_due()
     }
 
+    /// Bytes of messages that one commit takes: `wanted`, or less where commits
+    /// are small. Half of a commit is left for names and encoding.
+    pub(super) fn load_bytes_max(&self, wanted: u64) -> u64 {
+        let commit = self
+            .parts
+            .wal()
+            .map_or(u64::MAX, |wal| wal.commit_bytes_max());
+        wanted.min(commit / 2)
+    }
+
     /// Appends and changes of ledgers in one frame, with the lanes locked.
     /// `along` says what changes, given where the parts went.
     pub(super) fn commit<'e>(
