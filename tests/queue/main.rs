@@ -23,13 +23,13 @@ mod batches;
 mod clocks;
 mod credit;
 mod dead;
+mod dedup;
 mod delays;
 mod durability;
 mod fanout;
 mod leases;
 mod length;
 mod looking;
-mod model;
 mod names;
 mod order;
 mod priorities;
@@ -41,8 +41,8 @@ mod shards;
 #[path = "../api/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of topics")]
 mod support;
+mod transactions;
 mod ttl;
-mod views;
 mod waiting;
 mod work;
 mod world;
