@@ -188,8 +188,8 @@ impl Shared {
     /// Writes timers to disk while others are added and taken.
     fn rewrite_timers(&self, begin: fn(&mut Timers) -> Option<Rewrite>) -> Result<()> {
         let timers = &self.queues.timers;
-        let begun = begin(&mut lock(timers));
-        let Some(mut rewrite) = begun else {
+        let started = begin(&mut lock(timers));
+        let Some(mut rewrite) = started else {
             return Ok(());
         };
         let written = rewrite.run();

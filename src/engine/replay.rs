@@ -123,7 +123,7 @@ impl<'a> Replayer<'a> {
             Entry::Drop(id, base, end) => {
                 if let Some(topic) = self.catalog.by_id(id.topic) {
                     let partition = topic.partition(id.partition)?;
-                    self.garbage.extend(partition.apply_drop(&[(*base, *end)]));
+                    self.garbage.extend(partition.replay_drop((*base, *end)));
                 }
             }
             Entry::CreateQueue(meta) => self.create_queue(meta)?,

@@ -173,7 +173,7 @@ struct Dropped {
     /// First offset that is kept.
     starts: BTreeMap<PartitionId, Offset>,
     /// Segments in between that are kept no longer.
-    dropped: Vec<(PartitionId, Offset, Offset)>,
+    ranges: Vec<(PartitionId, Offset, Offset)>,
 }
 
 impl Dropped {
@@ -184,7 +184,7 @@ impl Dropped {
                 let kept = self.starts.entry(*id).or_default();
                 *kept = (*kept).max(*start);
             }
-            Entry::Drop(id, base, end) => self.dropped.push((*id, *base, *end)),
+            Entry::Drop(id, base, end) => self.ranges.push((*id, *base, *end)),
             Entry::Append(..)
             | Entry::CreateTopic(_)
             | Entry::AlterTopic(_)
@@ -206,7 +206,7 @@ impl Dropped {
         alive.start = alive.start.max(trimmed);
         let start = alive.start;
         let dropped = |meta: &SegmentMeta| {
-            let mut dropped = self.dropped.iter();
+            let mut dropped = self.ranges.iter();
             dropped.any(|(id, base, end)| *id == state.id && *base <= meta.base && meta.end <= *end)
         };
         alive

@@ -8,6 +8,9 @@ use crate::format::snapshot::{Garbage, SegmentMeta};
 use crate::ids::Offset;
 use crate::segment;
 
+/// The first offset of something, and the one after its last.
+pub(crate) type Piece = (Offset, Offset);
+
 impl Partition {
     /// What retention needs to know: the first kept offset, the segments, and
     /// the end of the partition.
@@ -87,7 +90,7 @@ impl Partition {
     /// What could be dropped on its own, above the start: sealed segments, and
     /// the batches of the tail. From each its first offset, and the one after its
     /// last.
-    pub(crate) fn pieces(&self) -> (Vec<(Offset, Offset)>, Vec<(Offset, Offset)>) {
+    pub(crate) fn pieces(&self) -> (Vec<Piece>, Vec<Piece>) {
         let state = self.state.lock();
         let sealed = state.segments.iter().filter(|meta| meta.sealed.is_some());
         let segments = sealed.map(|meta| (meta.base, meta.end)).collect();
@@ -98,11 +101,24 @@ impl Partition {
     /// Drops the segments that lie in one of `ranges`, after the log says so.
     /// Returns the files that are now dead.
     pub(crate) fn apply_drop(self: &Arc<Self>, ranges: &[(Offset, Offset)]) -> Vec<Garbage> {
+        self.drop_ranges(ranges, |meta| meta.sealed.is_some())
+    }
+
+    /// The same for a drop that the log has: as with a trim, the snapshot may know
+    /// the segment as active.
+    pub(crate) fn replay_drop(self: &Arc<Self>, range: (Offset, Offset)) -> Vec<Garbage> {
+        self.drop_ranges(&[range], |_| true)
+    }
+
+    fn drop_ranges(
+        self: &Arc<Self>,
+        ranges: &[(Offset, Offset)],
+        may_go: impl Fn(&SegmentMeta) -> bool,
+    ) -> Vec<Garbage> {
         let mut state = self.state.lock();
         let is_dead = |meta: &SegmentMeta| {
             let mut ranges = ranges.iter();
-            meta.sealed.is_some()
-                && ranges.any(|(base, end)| *base <= meta.base && meta.end <= *end)
+            may_go(meta) && ranges.any(|(base, end)| *base <= meta.base && meta.end <= *end)
         };
         let (dead, kept): (Vec<SegmentMeta>, Vec<SegmentMeta>) =
             state.segments.iter().partition(|meta| is_dead(meta));

@@ -20,12 +20,12 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::queue::{QueueMeta, Source};
-use crate::ids::{Offset, PartitionId, TopicId, to_usize};
+use crate::ids::{Offset, PartitionId, TopicId};
 use crate::options::QueueOptions;
 use crate::partition::Terms;
 use crate::signal::{Signal, lock};
 use crate::sync::Mutex;
-use crate::topic::TopicState;
+use crate::topic::{Slots, TopicState};
 
 mod browse;
 mod consumers;
@@ -37,6 +37,7 @@ mod lane;
 pub(crate) mod ledger;
 pub(crate) mod message;
 pub(crate) mod offsets;
+mod once;
 mod saved;
 mod send;
 mod settle;
@@ -72,9 +73,7 @@ pub(crate) struct QueueState {
     pub(crate) source: Option<Source>,
     /// What has the messages.
     topic: Arc<TopicState>,
-    /// One pointer, until one of them is used.
-    lanes: OnceLock<Box<[OnceLock<Box<Lane>>]>>,
-    lane_count: u32,
+    lanes: Slots<Box<Lane>>,
     /// Held while a lane is made.
     making: Mutex<()>,
     env: Arc<QueueEnv>,
@@ -94,10 +93,6 @@ pub(crate) struct QueueState {
 
 impl QueueState {
     pub(crate) fn new(meta: QueueMeta, topic: Arc<TopicState>, env: Arc<QueueEnv>) -> Arc<Self> {
-        let lane_count = match &meta.source {
-            None => meta.options.lanes(),
-            Some(_) => topic.options().partitions,
-        };
         let first_receipt = env.first_receipt();
         let signal = Arc::default();
         topic.audience().add(&signal);
@@ -107,8 +102,7 @@ impl QueueState {
             options: RwLock::new(Arc::new(meta.options)),
             source: meta.source,
             topic,
-            lanes: OnceLock::new(),
-            lane_count,
+            lanes: Slots::default(),
             making: Mutex::default(),
             env,
             signal,
@@ -183,7 +177,11 @@ impl QueueState {
 
     /// How many lanes there are, used or not.
     fn lane_count(&self) -> u32 {
-        self.lane_count
+        match self.source {
+            None => self.options().lanes(),
+            // Partitions may be added to it.
+            Some(_) => self.topic.terms().partitions,
+        }
     }
 
     /// The lane with this number, made if it was not used yet.
@@ -207,21 +205,18 @@ impl QueueState {
 
     /// The place of a lane, used or not.
     fn slot(&self, number: u32) -> Result<&OnceLock<Box<Lane>>> {
-        let make = || (0..self.lane_count).map(|_| OnceLock::new()).collect();
-        self.lanes
-            .get_or_init(make)
-            .get(to_usize(u64::from(number)))
+        let slot = self.lanes.slot(number);
+        slot.filter(|_| number < self.lane_count())
             .ok_or_else(|| self.unknown_lane(number))
     }
 
     /// The lane with this number, if it was used.
     fn used_lane(&self, number: u32) -> Result<Option<&Lane>> {
-        if number >= self.lane_count {
+        let lane = self.lanes.get(number);
+        if lane.is_none() && number >= self.lane_count() {
             return Err(self.unknown_lane(number));
         }
-        let slots = self.lanes.get();
-        let slot = slots.and_then(|slots| slots.get(to_usize(u64::from(number))));
-        Ok(slot.and_then(OnceLock::get).map(AsRef::as_ref))
+        Ok(lane.map(AsRef::as_ref))
     }
 
     fn unknown_lane(&self, number: u32) -> Error {
@@ -230,7 +225,7 @@ impl QueueState {
             format!(
                 "queue {:?} has no lane {number}; it has 0 to {}",
                 self.name,
-                self.lane_count.saturating_sub(1)
+                self.lane_count().saturating_sub(1)
             ),
         )
     }
@@ -248,8 +243,7 @@ impl QueueState {
 
     /// Lanes that were used.
     fn used(&self) -> impl Iterator<Item = &Lane> {
-        let slots = self.lanes.get().into_iter().flatten();
-        slots.filter_map(OnceLock::get).map(AsRef::as_ref)
+        self.lanes.used().map(AsRef::as_ref)
     }
 
     /// Lanes from which messages may come, the highest priority first, and

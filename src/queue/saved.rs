@@ -109,7 +109,7 @@ impl QueueState {
     pub(crate) fn restore_seen(&self, seen: &[Seen]) {
         let mut dedup = lock(&self.dedup);
         for seen in seen {
-            dedup.insert(seen, Lsn::ZERO);
+            dedup.insert(seen, Lsn::ZERO, false);
         }
     }
 
@@ -153,8 +153,7 @@ impl QueueState {
 
     /// Bytes of memory that it takes, about.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let slots = self.lanes.get().map_or(0, |slots| slots.len());
-        let slots = slots * size_of::<usize>() * 2;
+        let slots = self.used().count() * size_of::<usize>() * 2;
         let lanes: u64 = self
             .used()
             .map(|lane| to_u64(size_of::<super::Lane>()) + lane.lock().ledger.memory_bytes())

@@ -23,7 +23,7 @@ mod terms;
 
 pub(crate) use catalog::Catalog;
 
-use slots::Slots;
+pub(crate) use slots::Slots;
 use terms::SharedTerms;
 
 /// Bytes after which records without a key go to the next partition: large
@@ -38,7 +38,7 @@ pub(crate) struct TopicState {
     options: SharedOptions,
     /// What appends ask of `options`.
     terms: SharedTerms,
-    partitions: Slots,
+    partitions: Slots<Arc<Partition>>,
     /// Told of news of every partition.
     audience: Arc<Audience>,
     /// Held while a partition is made.
