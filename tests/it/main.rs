@@ -16,5 +16,6 @@ mod observe;
 mod payload;
 mod power_cut;
 mod properties;
+mod queues;
 mod reading;
 mod world;
