@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use duolog::{Browsed, DeadReason, Engine, Error, MessageState, QueueOptions};
+use duolog::{Browsed, DeadReason, Engine, Error, MessageId, MessageState, QueueOptions};
 
 /// Header that some messages carry: their number.
 pub(super) const HEADER: &str = "n";
@@ -78,6 +78,11 @@ pub(super) struct Model {
     pub(super) ghosts: bool,
     pub(super) doubts: Vec<Doubt>,
     pub(super) messages: BTreeMap<Key, Known>,
+    /// Messages that a transaction changed together: it has happened to all, or to
+    /// none.
+    pub(super) ties: Vec<Vec<Key>>,
+    /// Deduplication ids by queue, and the message that has each.
+    pub(super) seen: BTreeMap<(String, &'static str), (u64, MessageId)>,
     pub(super) next_number: u64,
     pub(super) next_group: u64,
 }
@@ -319,7 +324,9 @@ impl Model {
         next.restarted();
         next.take_queues(engine, at);
         let seen = next.observe_once(engine, at)?;
+        next.check_ties(&seen, now, at);
         let mut groups: BTreeMap<u64, BTreeSet<bool>> = BTreeMap::new();
+        let mut never = BTreeSet::new();
         for (key, known) in &mut next.messages {
             let there = seen.get(key).map(|seen| &seen.life);
             let mut fates = known.fates.iter().rev();
@@ -336,6 +343,9 @@ impl Model {
                     .entry(known.group)
                     .or_default()
                     .insert(found.is_some());
+                if found.is_none() {
+                    never.insert(key.1);
+                }
             }
             known.fates = vec![found];
         }
@@ -345,8 +355,28 @@ impl Model {
                 "{at}: of send {group} some are there and some are not"
             );
         }
+        // What was never there keeps no other out that has its id.
+        next.seen.retain(|_, (number, _)| !never.contains(number));
         next.doubts.clear();
+        next.ties.clear();
         Ok(next)
+    }
+
+    fn check_ties(&self, seen: &BTreeMap<Key, Seen>, now: i64, at: &dyn Display) {
+        for tie in &self.ties {
+            let happened: BTreeSet<bool> = tie
+                .iter()
+                .map(|key| {
+                    let there = seen.get(key).map(|seen| &seen.life);
+                    is_same(self.messages[key].now().as_ref(), there, now)
+                })
+                .collect();
+            let whole = happened.len() == 1;
+            assert!(
+                whole,
+                "{at}: a transaction happened to some of {tie:?} only"
+            );
+        }
     }
 
     /// Takes over which queues there are, which must be those that were made.

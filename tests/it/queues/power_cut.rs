@@ -227,6 +227,8 @@ cut! {
     changes_of_queues_survive_power_cuts "catalog" EFFORT,
     subscriptions_survive_power_cuts "views" EFFORT,
     restarts_of_queues_survive_power_cuts "restarts" EFFORT,
+    transactions_survive_power_cuts_whole "transactions" EFFORT,
+    deduplication_ids_survive_power_cuts "ids" EFFORT,
     runs_of_timers_survive_power_cuts "timers" LARGE,
 }
 

@@ -45,6 +45,8 @@ pub(super) const WORKLOADS: &[Workload] = &[
     workload("catalog", PLAIN, catalog),
     workload("views", MAPPED, views),
     workload("restarts", INTERVAL, restarts),
+    workload("transactions", PLAIN, transactions),
+    workload("ids", INTERVAL, ids),
     Workload {
         name: "timers",
         setup: PLAIN,
@@ -374,6 +376,56 @@ fn restarts() -> Vec<Op> {
         ops.push(Op::Reopen);
         ops.push(Op::Receive("jobs", 2));
         ops.push(Op::Nack("jobs", 1, None));
+    }
+    ops
+}
+
+fn transactions() -> Vec<Op> {
+    let mut ops = vec![
+        Op::Create("dead", small()),
+        Op::Create("jobs", small().dead_letter("dead")),
+        Op::Create("more", small().shards(2)),
+    ];
+    for n in 0..3 {
+        ops.push(durable(&[10, 20, 30]));
+        ops.push(Op::Receive("jobs", 3));
+        ops.push(Op::Transact("jobs", "more"));
+        ops.push(Op::Receive("more", 2));
+        ops.push(Op::Transact("more", "jobs"));
+        ops.push(match n {
+            0 => Op::Checkpoint,
+            1 => Op::Kill,
+            _ => Op::Reopen,
+        });
+    }
+    ops
+}
+
+/// Messages that are sent twice, and stored once.
+fn ids() -> Vec<Op> {
+    let once = |dedup_id, durability| {
+        Op::Send(Send {
+            sizes: vec![10, 20],
+            durability,
+            dedup_id: Some(dedup_id),
+            ..Send::default()
+        })
+    };
+    let window = Duration::from_secs(3600);
+    let mut ops = vec![Op::Create("jobs", small().dedup_window(window))];
+    for n in 0..3 {
+        ops.push(once("a", Durability::Durable));
+        ops.push(once("b", Durability::Buffered));
+        ops.push(once("b", Durability::Durable));
+        ops.push(Op::Receive("jobs", 2));
+        ops.push(Op::Ack("jobs", 2));
+        ops.push(once("a", Durability::Buffered));
+        ops.push(match n {
+            0 => Op::Checkpoint,
+            1 => Op::Kill,
+            _ => Op::Reopen,
+        });
+        ops.push(once("c", Durability::Durable));
     }
     ops
 }

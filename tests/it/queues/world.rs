@@ -2,15 +2,17 @@
 //! model that follows them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duolog::clock::{Clock, ManualClock};
+use duolog::ids::Offset;
 use duolog::io::sim::SimFs;
 use duolog::{
     Consumer, ConsumerOptions, DeadReason, Delivery, Durability, Engine, Error, ErrorKind, Filter,
-    Message, Queue, QueueOptions, Record, SendOptions,
+    Message, MessageId, Queue, QueueOptions, Record, SendOptions,
 };
 
 use super::model::{Doubt, Fate, HEADER, Key, Known, Life, Model, QueueModel, body, number_of};
@@ -34,6 +36,10 @@ pub(super) enum Op {
     /// With a delay in milliseconds, or the backoff.
     Nack(&'static str, usize, Option<u64>),
     Reject(&'static str, usize),
+    /// Of what is held of the first queue, the oldest two are answered for, one
+    /// with an ack and one with a dead letter, and two messages go to the second,
+    /// in one transaction.
+    Transact(&'static str, &'static str),
     /// Consumers go, and what they hold is ready again.
     Leave,
     Purge(&'static str),
@@ -62,6 +68,8 @@ pub(super) struct Send {
     pub(super) priority: u8,
     pub(super) delay_ms: Option<u64>,
     pub(super) ttl_ms: Option<u64>,
+    /// Of the first message.
+    pub(super) dedup_id: Option<&'static str>,
 }
 
 /// A run.
@@ -180,6 +188,7 @@ impl World {
             Op::Ack(queue, count) => self.ack(queue, *count),
             Op::Nack(queue, count, delay) => self.fail(queue, *count, Some(*delay)),
             Op::Reject(queue, count) => self.fail(queue, *count, None),
+            Op::Transact(from, to) => self.transact(&engine, from, to),
             Op::Leave => {
                 self.leave();
                 Ok(())
@@ -438,8 +447,11 @@ impl World {
                 if let Some(delay) = send.delay_ms {
                     message = message.delay(ms(delay));
                 }
-                match send.ttl_ms {
-                    Some(ttl) => message.ttl(ms(ttl)),
+                if let Some(ttl) = send.ttl_ms {
+                    message = message.ttl(ms(ttl));
+                }
+                match send.dedup_id.filter(|_| *number == first) {
+                    Some(id) => message.dedup_id(id),
                     None => message,
                 }
             })
@@ -451,9 +463,29 @@ impl World {
         if is_refused(&sent) {
             return sent.map(drop);
         }
+        let mut stored = numbers.clone();
+        if let Some(dedup_id) = send.dedup_id {
+            let id = sent.as_ref().map_or(NOWHERE, |ids| ids[0]);
+            let entry = (send.queue.to_owned(), dedup_id);
+            match self.model.seen.entry(entry) {
+                Entry::Vacant(free) => drop(free.insert((first, id))),
+                Entry::Occupied(known) => {
+                    let (number, first_id) = *known.get();
+                    let same = sent.is_err() || first_id == NOWHERE || id == first_id;
+                    assert!(
+                        same,
+                        "{dedup_id} has {id}, and message {number} had {first_id}"
+                    );
+                    stored.remove(0);
+                }
+            }
+        }
         let now = self.now();
         let at = |ms: Option<u64>| ms.map(|ms| now + i64::try_from(ms).expect("small"));
         for (number, size) in numbers.into_iter().zip(&send.sizes) {
+            if !stored.contains(&number) {
+                continue;
+            }
             let life = Life {
                 queue: send.queue.to_owned(),
                 failures: 0,
@@ -649,6 +681,70 @@ impl World {
         })
     }
 
+    fn transact(&mut self, engine: &Engine, from: &str, to: &str) -> Result<(), Error> {
+        let (keys, deliveries) = self.take_held(from, 2);
+        let (source, target) = (engine.queue(from)?, engine.queue(to)?);
+        let first = self.model.next_number;
+        self.model.next_number += 2;
+        let bodies = [body(first, 40), body(first + 1, 50)];
+        let headers = [first, first + 1].map(u64::to_le_bytes);
+        let mut transaction = engine.transaction();
+        let mut tied = Vec::new();
+        for (n, (key, delivery)) in keys.iter().zip(&deliveries).enumerate() {
+            let fate = if n == 0 {
+                transaction.ack(delivery);
+                None
+            } else {
+                transaction.dead_letter(delivery, Some("no"));
+                self.dead(key, &source, DeadReason::Rejected)
+            };
+            tied.push((key.clone(), fate));
+        }
+        for (n, body) in (0..).zip(&bodies) {
+            let message = Message::new(body);
+            let message = match (first + n).is_multiple_of(3) {
+                true => message.header(HEADER, &headers[usize::from(n > 0)]),
+                false => message,
+            };
+            transaction.send(&target, message);
+        }
+        let result = transaction.commit().map(drop);
+        drop(transaction);
+        if is_refused(&result) {
+            self.held.extend(keys.into_iter().zip(deliveries));
+            return result;
+        }
+        for (number, size) in [(first, 40), (first + 1, 50)] {
+            let life = Life {
+                queue: to.to_owned(),
+                failures: 0,
+                due: None,
+                expires: None,
+                death: None,
+                logged: true,
+            };
+            let known = Known {
+                size,
+                key: None,
+                group: number,
+                fates: vec![None],
+                held: None,
+            };
+            let key = (String::new(), number);
+            self.model.messages.insert(key.clone(), known);
+            tied.push((key, Some(life)));
+        }
+        let tie = tied.iter().map(|(key, _)| key.clone()).collect();
+        for (key, fate) in tied {
+            self.model.change(&key, fate, result.is_ok());
+        }
+        if result.is_err() {
+            self.model.ties.push(tie);
+        }
+        self.answered(keys, deliveries, &result);
+        result
+    }
+
     fn free_in(&self, queue: &str) -> Vec<Key> {
         let free = |known: &Known, life: &Life| life.queue == queue && known.held.is_none();
         self.model.keys_where(free)
@@ -759,6 +855,12 @@ impl World {
     }
 }
 
+/// Where a message is that was sent in vain.
+const NOWHERE: MessageId = MessageId {
+    lane: u32::MAX,
+    offset: Offset::ZERO,
+};
+
 /// True for an error after which the engine is unchanged. After others it is
 /// not known.
 fn is_refused<T>(result: &Result<T, Error>) -> bool {
@@ -786,6 +888,7 @@ impl Default for Send {
             priority: 0,
             delay_ms: None,
             ttl_ms: None,
+            dedup_id: None,
         }
     }
 }
