@@ -62,7 +62,8 @@ pub(super) struct QueueModel {
 pub(super) enum Doubt {
     Create(String, QueueModel),
     Alter(String, QueueOptions),
-    Delete(String),
+    /// And the messages that went with it.
+    Delete(String, Vec<Key>),
     Topic(String),
 }
 
@@ -401,17 +402,14 @@ impl Model {
                         queue.options = options;
                     }
                 }
-                Doubt::Delete(name) if found.contains_key(&name) => {
+                Doubt::Delete(name, messages) if found.contains_key(&name) => {
                     // All of it is there: its messages were not deleted either.
-                    for known in self.messages.values_mut() {
-                        let mut before = known.fates.iter().rev().skip(1);
-                        let was = before.next().and_then(Option::as_ref);
-                        if known.now().is_none() && was.is_some_and(|it| it.queue == name) {
-                            known.fates.pop();
-                        }
+                    for key in &messages {
+                        let known = self.messages.get_mut(key).expect("it is known");
+                        known.fates.pop();
                     }
                 }
-                Doubt::Delete(name) => {
+                Doubt::Delete(name, _) => {
                     self.queues.remove(&name);
                 }
                 Doubt::Topic(name) if engine.topic(&name).is_ok() => {

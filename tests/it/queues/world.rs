@@ -290,7 +290,11 @@ impl World {
                 engine.alter_queue(name, options.clone()),
                 Doubt::Alter((*name).to_owned(), options.clone()),
             ),
-            Op::Delete(name) => (engine.delete_queue(name), Doubt::Delete((*name).to_owned())),
+            Op::Delete(name) => {
+                let messages = self.model.keys_where(|_, life| life.queue == *name);
+                let doubt = Doubt::Delete((*name).to_owned(), messages);
+                (engine.delete_queue(name), doubt)
+            }
             Op::Topic(name) => (
                 engine.create_topic(name, crate::world::small()).map(drop),
                 Doubt::Topic((*name).to_owned()),
@@ -320,9 +324,9 @@ impl World {
     /// What a change of queues does to messages, and to the list of queues.
     fn admit(&mut self, op: &Op, doubt: &Doubt, done: bool) {
         match doubt {
-            Doubt::Delete(name) => {
-                for key in self.model.keys_where(|_, life| life.queue == *name) {
-                    self.model.change(&key, None, done);
+            Doubt::Delete(name, messages) => {
+                for key in messages {
+                    self.model.change(key, None, done);
                 }
                 if done {
                     self.model.queues.remove(name);
@@ -759,14 +763,18 @@ impl World {
         at: &dyn Display,
     ) -> Result<(), Error> {
         let queue = engine.queue(from)?;
-        let origins: BTreeMap<Key, String> = self
-            .free_in(from)
-            .into_iter()
-            .filter_map(|key| {
-                let died = queue.browse_where(None, 1, |it| number_of(&it.body, at) == key.1);
-                let died = died.ok()?.pop()?.death.map(|death| death.queue);
-                Some((key, to.map(str::to_owned).or(died)?))
-            })
+        let mut died = BTreeMap::new();
+        if to.is_none() {
+            for message in queue.browse(None, usize::MAX)? {
+                let death = message.death.map(|death| death.queue);
+                died.extend(death.map(|queue| (number_of(&message.body, at), queue)));
+            }
+        }
+        let target =
+            |key: &Key| to.map_or_else(|| died.get(&key.1).cloned(), |to| Some(to.to_owned()));
+        let free = self.free_in(from).into_iter();
+        let origins: BTreeMap<Key, String> = free
+            .filter_map(|key| target(&key).map(|to| (key, to)))
             .collect();
         let moved = match to {
             Some(to) => queue.move_to(&engine.queue(to)?, u64::MAX, |_| true),
