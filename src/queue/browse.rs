@@ -5,14 +5,13 @@ use bytes::Bytes;
 
 use super::dead::{carried, death_note, done_each};
 use super::lane::{Lane, Stored};
-use super::message::{DEAD_COUNT, DEDUP_ID, ORIGIN};
-use super::work::Load;
+use super::message::{DEDUP_ID, ORIGIN};
 use super::{DeathNote, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::Entry;
 use crate::format::ledger::Change;
 use crate::ids::{Offset, Timestamp, to_u64};
-use crate::partition::How;
+use crate::partition::{How, Part, Picked};
 use crate::wal::CommitHandle;
 
 /// What a message of a queue is at present.
@@ -67,10 +66,6 @@ impl Browsed {
         found.map(|(_, value)| value)
     }
 }
-
-/// What stays with a message that moves, of what the engine added. What it died of
-/// does not.
-const KEPT: [&str; 3] = [ORIGIN, DEDUP_ID, DEAD_COUNT];
 
 /// Messages that one commit moves.
 const MOVE_MESSAGES: usize = 128;
@@ -195,7 +190,7 @@ impl QueueState {
     fn own_how(&self) -> How {
         let options = self.options();
         How {
-            durability: crate::options::Durability::Durable,
+            durability: options.durability.max(crate::options::Durability::Buffered),
             codec: options.codec,
             detached: false,
         }
@@ -345,7 +340,7 @@ impl QueueState {
             .iter()
             .map(|stored| format!("{}/{}", self.name, lane.message(stored.offset)))
             .collect();
-        let kept = |name: &str| !name.starts_with("duolog-") || KEPT.contains(&name);
+        let kept = |name: &str| !name.starts_with("duolog-") || name == ORIGIN || name == DEDUP_ID;
         let records: Vec<_> = chosen
             .iter()
             .zip(&origins)
@@ -354,12 +349,12 @@ impl QueueState {
                 None => carried(stored, kept).header(ORIGIN, origin),
             })
             .collect();
+        let all: Vec<_> = records.iter().collect();
         let changes = done_each(chosen.iter().map(|stored| stored.offset));
-        let from = records.iter().map(|record| (lane.id.partition, record));
-        let loads = target.arrivals(self, from)?;
-        let parts: Vec<_> = loads.iter().map(Load::part).collect();
+        let to = target.lane(target.lane_like(lane.id.partition, self))?;
+        let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
         let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.clone())];
-        let accepted = self.env.commit(&parts, self.own_how(), entry)?;
+        let accepted = self.env.commit(&[part], self.own_how(), entry)?;
         state.apply(&changes);
         drop(state);
         let count = to_u64(chosen.len());

@@ -9,7 +9,6 @@ use super::message::{
     EXPIRES, ORIGIN, number,
 };
 use super::take::Next;
-use super::work::{Later, Load};
 use super::{DeadReason, DeathNote, Message, MessageId, QueueState};
 use crate::error::{Error, Result};
 use crate::format::Record;
@@ -17,7 +16,7 @@ use crate::format::entry::Entry;
 use crate::format::ledger::Change;
 use crate::ids::{Timestamp, to_u64};
 use crate::options::Durability;
-use crate::partition::How;
+use crate::partition::{How, Part, Picked};
 use crate::wal::CommitHandle;
 
 /// Bytes of an error's text that a dead letter keeps.
@@ -144,10 +143,11 @@ impl QueueState {
                 let records: Vec<_> = records
                     .map(|(dead, text)| self.letter(dead, text))
                     .collect();
-                let from = records.iter().map(|record| (lane.id.partition, record));
-                let loads = target.arrivals(self, from)?;
-                let parts: Vec<_> = loads.iter().map(Load::part).collect();
-                let accepted = self.env.commit(&parts, how, |_| entry())?;
+                let all: Vec<_> = records.iter().collect();
+                // One lane for all: what died together keeps its order.
+                let to = target.lane(target.lane_like(lane.id.partition, self))?;
+                let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
+                let accepted = self.env.commit(&[part], how, |_| entry())?;
                 target.lengthen(to_u64(dead.len()));
                 accepted
             }
@@ -157,35 +157,15 @@ impl QueueState {
         Ok(accepted.handle)
     }
 
-    /// Where messages go that come from lanes of another queue: with their
-    /// priority, and to the shard of their order key.
-    pub(super) fn arrivals<'w>(
-        &'w self,
-        from: &Self,
-        records: impl Iterator<Item = (u32, &'w Record<'w>)>,
-    ) -> Result<Vec<Load<'w>>> {
-        let mut loads = Vec::new();
-        for (place, (number, record)) in records.enumerate() {
-            let lane = self.lane(self.lane_like(number, from, record))?;
-            let load = Load::of_lane(&mut loads, lane, self.terms_inside());
-            load.push(place, record, Later::default());
-        }
-        loads.sort_by_key(|load| load.partition.id);
-        Ok(loads)
-    }
-
     /// The lane here that has the priority of lane `number` of another queue.
-    pub(super) fn lane_like(&self, number: u32, other: &Self, record: &Record<'_>) -> u32 {
+    pub(super) fn lane_like(&self, number: u32, other: &Self) -> u32 {
         let (mine, theirs) = (self.options(), other.options());
         let priority = if other.owns() {
             number / theirs.shards
         } else {
             0
         };
-        let shard = match record.key_bytes() {
-            Some(_) => self.topic.route(record, mine.shards),
-            None => number % mine.shards,
-        };
+        let shard = number % mine.shards;
         priority.min(u32::from(mine.priority_max)) * mine.shards + shard
     }
 
@@ -204,9 +184,8 @@ impl QueueState {
         record
     }
 
-    /// Makes room for new messages: the oldest of the lowest priority go. Returns
-    /// how many are still too many, because nothing else may go.
-    pub(super) fn drop_oldest(&self, count: u64) -> Result<u64> {
+    /// Makes room for new messages: the oldest of the lowest priority go.
+    pub(super) fn drop_oldest(&self, count: u64) -> Result<()> {
         let mut left = count;
         for number in 0..self.lane_count() {
             let Some(lane) = self.used_lane(number)? else {
@@ -230,7 +209,7 @@ impl QueueState {
             }
             self.bury(lane, &mut state, dead, Durability::Buffered)?;
         }
-        Ok(left)
+        Ok(())
     }
 
     /// Sends messages that the queue has no room for to its dead-letter queue.
@@ -254,17 +233,18 @@ impl QueueState {
                     .header(DEAD_COUNT, "1")
             })
             .collect();
-        let shards = self.options().shards;
-        let from = messages.iter().zip(&letters);
-        let from = from.map(|(message, letter)| (u32::from(message.priority) * shards, letter));
-        let loads = target.arrivals(self, from)?;
-        let parts: Vec<_> = loads.iter().map(Load::part).collect();
+        let all: Vec<_> = letters.iter().collect();
+        let priority = messages
+            .first()
+            .map_or(0, |message| u32::from(message.priority));
+        let lane = target.lane(target.lane_like(priority * self.options().shards, self))?;
+        let part = Part::new(&lane.partition, target.terms_inside(), Picked::Some(&all));
         let how = How {
             durability: self.options().durability.max(Durability::Buffered),
             codec: self.options().codec,
             detached: false,
         };
-        let accepted = self.env.commit(&parts, how, |_| Vec::new())?;
+        let accepted = self.env.commit(&[part], how, |_| Vec::new())?;
         target.lengthen(to_u64(messages.len()));
         match accepted.handle {
             Some(handle) => handle.wait(self.env.parts.wal()?),
@@ -275,9 +255,7 @@ impl QueueState {
 
 /// As much of an error's text as is kept.
 fn clipped(text: &str) -> &str {
-    let ends = text
-        .char_indices()
-        .map(|(at, letter)| at + letter.len_utf8());
+    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
     let end = ends.take_while(|end| *end <= ERROR_LEN_MAX).last();
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }

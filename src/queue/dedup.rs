@@ -26,11 +26,8 @@ pub(super) struct Dedup {
 pub(super) struct Known {
     pub(super) id: MessageId,
     until: Timestamp,
-    /// End of the frame that has it; zero for one that was recovered, the largest
-    /// if that is not known.
+    /// End of the frame that has it; zero for one that was recovered.
     pub(super) lsn: Lsn,
-    /// In no frame at all.
-    pub(super) transient: bool,
 }
 
 impl Dedup {
@@ -57,7 +54,7 @@ impl Dedup {
         known.filter(|known| known.until > now)
     }
 
-    pub(super) fn insert(&mut self, seen: &Seen, lsn: Lsn, transient: bool) {
+    pub(super) fn insert(&mut self, seen: &Seen, lsn: Lsn) {
         let known = Known {
             id: MessageId {
                 lane: seen.lane,
@@ -65,7 +62,6 @@ impl Dedup {
             },
             until: seen.until,
             lsn,
-            transient,
         };
         self.by_hash.insert(seen.hash, known);
         self.order.push_back((seen.until, seen.hash));
@@ -76,15 +72,14 @@ impl Dedup {
         self.order.len() + more > IDS_MAX
     }
 
-    /// What is not over, in the order in which it came, without what is gone with
-    /// the process.
+    /// What is not over, in the order in which it came.
     pub(super) fn save(&self, now: Timestamp) -> Vec<Seen> {
         let alive = self.order.iter().filter(|(until, _)| *until > now);
         let seen = alive.filter_map(|(until, hash)| {
             let known = self
                 .by_hash
                 .get(hash)
-                .filter(|known| known.until == *until && !known.transient)?;
+                .filter(|known| known.until == *until)?;
             Some(Seen {
                 hash: *hash,
                 lane: known.id.lane,
@@ -121,11 +116,11 @@ mod tests {
     #[test]
     fn an_id_is_known_until_its_window_is_over() {
         let mut dedup = Dedup::default();
-        dedup.insert(&seen(7, 1, 100), Lsn::ZERO, false);
+        dedup.insert(&seen(7, 1, 100), Lsn::ZERO);
         assert_eq!(dedup.get(7, at(99)).unwrap().id.offset, Offset::new(1));
         assert!(dedup.get(7, at(100)).is_none());
         // Again, before the first was forgotten.
-        dedup.insert(&seen(7, 2, 200), Lsn::ZERO, false);
+        dedup.insert(&seen(7, 2, 200), Lsn::ZERO);
         dedup.forget(at(100));
         assert_eq!(dedup.get(7, at(150)).unwrap().id.offset, Offset::new(2));
         assert_eq!(dedup.save(at(150)), [seen(7, 2, 200)]);
@@ -137,7 +132,7 @@ mod tests {
     fn as_many_as_are_allowed_fit_and_no_more() {
         let mut dedup = Dedup::default();
         assert!(!dedup.is_full(IDS_MAX) && dedup.is_full(IDS_MAX + 1));
-        dedup.insert(&seen(1, 1, 1), Lsn::ZERO, false);
+        dedup.insert(&seen(1, 1, 1), Lsn::ZERO);
         assert!(dedup.is_full(IDS_MAX));
     }
 }

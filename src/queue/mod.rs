@@ -37,7 +37,6 @@ mod lane;
 pub(crate) mod ledger;
 pub(crate) mod message;
 pub(crate) mod offsets;
-mod once;
 mod saved;
 mod send;
 mod settle;

@@ -1,5 +1,6 @@
 //! Sending: messages to lanes, in one commit with their delays.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use super::work::{Later, Load, Work};
 use super::{Message, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
-use crate::format::dedup;
+use crate::format::dedup::{self, Seen};
 use crate::format::ledger::Change;
-use crate::ids::{PartitionId, Timestamp, to_u64};
+use crate::ids::{Lsn, PartitionId, Timestamp, to_u64};
 use crate::options::{Durability, OnLimit, Overflow};
 use crate::partition::{Appended, How, Part, Picked, commit_together};
+use crate::signal::lock;
 use crate::timers::{Timer, TimerKind};
 use crate::wal::CommitHandle;
 
@@ -112,7 +114,7 @@ impl QueueState {
     }
 
     /// Messages that go to several lanes, or not as they are.
-    pub(super) fn send_mixed(
+    fn send_mixed(
         &self,
         messages: &[Message<'_>],
         how: How,
@@ -178,6 +180,84 @@ impl QueueState {
         u32::from(message.priority) * shards + shard
     }
 
+    /// Messages of which some may have been sent before: those are not stored
+    /// again, and get the id of the first.
+    fn send_once(&self, messages: &[Message<'_>], how: How, window: Duration) -> Result<Sent> {
+        let now = self.env.parts.clock.now();
+        let mut dedup = lock(&self.dedup);
+        dedup.forget(now);
+        let mut fresh = Vec::new();
+        // For each message: the place among the fresh ones, or the id it has.
+        let mut answers = Vec::with_capacity(messages.len());
+        let mut here = HashMap::new();
+        let mut newest = Lsn::ZERO;
+        for message in messages {
+            let hash = message.dedup_id.map(|id| dedup::hash(id.as_bytes()));
+            if let Some(known) = hash.and_then(|hash| dedup.get(hash, now)) {
+                newest = newest.max(known.lsn);
+                answers.push(Err(known.id));
+                continue;
+            }
+            let place = *hash.map_or(&mut fresh.len(), |hash| {
+                here.entry(hash).or_insert(fresh.len())
+            });
+            if place == fresh.len() {
+                fresh.push(message.clone());
+            }
+            answers.push(Ok(place));
+        }
+        if dedup.is_full(here.len()) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!(
+                    "queue {:?} remembers 1,048,576 deduplication ids, which is the most; retry \
+                     when some are over, or make `dedup_window` shorter",
+                    self.name
+                ),
+            ));
+        }
+        let mut sent = Sent {
+            ids: Vec::new(),
+            handle: None,
+        };
+        if !fresh.is_empty() {
+            let until = after(now, window);
+            self.make_room(to_u64(fresh.len()), &fresh)?;
+            let stored = self.send_mixed(&fresh, how, Some(until));
+            if stored.is_err() {
+                self.shorten(to_u64(fresh.len()));
+            }
+            sent = stored?;
+            let lsn = sent.handle.as_ref().map_or(Lsn::ZERO, CommitHandle::end);
+            for (message, id) in fresh.iter().zip(&sent.ids) {
+                if let Some(dedup_id) = message.dedup_id {
+                    let seen = Seen {
+                        hash: dedup::hash(dedup_id.as_bytes()),
+                        lane: id.lane,
+                        offset: id.offset,
+                        until,
+                    };
+                    dedup.insert(&seen, lsn);
+                }
+            }
+        }
+        drop(dedup);
+        let wal = self.env.parts.wal()?;
+        if how.durability == Durability::Durable && newest > wal.durable() {
+            // The first one is on its way: its answer is this one's.
+            wal.sync()?;
+        }
+        let id = |answer| match answer {
+            Ok(place) => sent.ids.get::<usize>(place).copied(),
+            Err(id) => Some(id),
+        };
+        let ids = answers.into_iter().filter_map(id).collect();
+        Ok(Sent {
+            ids,
+            handle: sent.handle,
+        })
+    }
+
     /// Counts messages in, if the queue may be so long.
     pub(super) fn make_room(&self, count: u64, messages: &[Message<'_>]) -> Result<()> {
         let by = i64::try_from(count).unwrap_or(i64::MAX);
@@ -213,36 +293,15 @@ impl QueueState {
             ))
         };
         match options.overflow {
-            Overflow::DropOldest => match self.drop_oldest(over)? {
-                0 => Ok(()),
-                _ => full(" (what is left is in flight, delayed or behind an order key)"),
-            },
+            Overflow::DropOldest => {
+                self.drop_oldest(over)?;
+                Ok(())
+            }
             Overflow::DeadLetter => {
                 self.overflow_to_dead_letter(messages)?;
                 full(" (what was sent is in its dead-letter queue)")
             }
             Overflow::Reject => full(""),
-        }
-    }
-
-    /// Counts messages of a transaction in. Where there is no room it is refused,
-    /// whatever the queue does with overflow: nothing happens before its commit.
-    pub(super) fn reserve(&self, count: u64) -> Result<()> {
-        self.lengthen(count);
-        let length = u64::try_from(self.length.load(Ordering::Relaxed)).unwrap_or(0);
-        match self.options().length_max.filter(|most| length > *most) {
-            None => Ok(()),
-            Some(most) => {
-                self.shorten(count);
-                Err(Error::new(
-                    ErrorKind::Busy,
-                    format!(
-                        "queue {:?} has its `length_max` of {most} messages; retry when some are \
-                         done",
-                        self.name
-                    ),
-                ))
-            }
         }
     }
 

@@ -170,12 +170,6 @@ impl QueueState {
         lane.ok_or_else(|| self.unknown_lane(number))
     }
 
-    /// When a message failed for the first time, if it ever did.
-    pub(super) fn first_failure(&self, id: MessageId) -> Result<Option<Timestamp>> {
-        let state = self.known_lane(id.lane)?.lock();
-        Ok(state.ledger.failures(id.offset).map(|failed| failed.first))
-    }
-
     /// Ends a delivery that failed.
     ///
     /// # Errors

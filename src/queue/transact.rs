@@ -105,7 +105,6 @@ pub(crate) fn transact(
         loads,
         settlings: settled.into_values().collect(),
     };
-    work.check()?;
     let counts = reserve(steps, &extras)?;
     let how = How {
         durability,
@@ -176,7 +175,7 @@ impl Extra {
             reason: DeadReason::Rejected,
             error: error.clone(),
             deliveries: *deliveries,
-            first: queue.first_failure(answer.id)?,
+            first: None,
         };
         let texts = Texts::new(&dead, &queue.name, answer.id, now);
         let target = queue.dead_letter()?;
@@ -224,7 +223,7 @@ fn place_record<'w>(
             load.push(place, record, Later::of(message, now));
         }
         (Step::Bury { queue, answer, .. }, Some((_, _, Some(target)))) => {
-            let lane = lane_of(target, target.lane_like(answer.id.lane, queue, record))?;
+            let lane = lane_of(target, target.lane_like(answer.id.lane, queue))?;
             let load = Load::of_lane(loads, lane, target.terms_inside());
             load.push(place, record, Later::default());
         }
@@ -235,18 +234,21 @@ fn place_record<'w>(
 
 /// Counts the new messages in, queue by queue, if all of them have room.
 fn reserve<'s>(steps: &'s [Step<'_>], extras: &'s [Extra]) -> Result<Vec<(&'s QueueState, u64)>> {
-    let mut counts: Vec<(&QueueState, u64)> = Vec::new();
+    let mut counts: Vec<(&QueueState, Vec<Message<'_>>)> = Vec::new();
     for step in steps {
-        if let Step::Send { queue, .. } = step {
+        if let Step::Send { queue, message } = step {
             match counts.iter_mut().find(|(other, _)| other.id == queue.id) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((queue, 1)),
+                Some((_, messages)) => messages.push(message.clone()),
+                None => counts.push((queue, vec![message.clone()])),
             }
         }
     }
     let mut reserved: Vec<(&QueueState, u64)> = Vec::new();
-    for (queue, count) in counts {
-        queue.reserve(count).inspect_err(|_| give_back(&reserved))?;
+    for (queue, messages) in &counts {
+        let count = to_u64(messages.len());
+        queue
+            .make_room(count, messages)
+            .inspect_err(|_| give_back(&reserved))?;
         reserved.push((queue, count));
     }
     let buried = extras.iter().filter_map(|extra| extra.dead.as_ref());

@@ -101,10 +101,6 @@ impl<'w> Load<'w> {
         loads.get_mut(at).expect("it was there, or was added")
     }
 
-    pub(super) fn part(&self) -> Part<'_, 'w> {
-        Part::new(self.partition, self.terms, Picked::Some(&self.records))
-    }
-
     pub(super) fn push(&mut self, place: usize, record: &'w Record<'w>, later: Later) {
         self.places.push(place);
         self.records.push(record);
@@ -171,19 +167,6 @@ pub(super) struct Work<'w> {
 type Locked<'w> = Vec<(PartitionId, FairMutexGuard<'w, LaneState>)>;
 
 impl Work<'_> {
-    /// Refuses if a delivery is no longer its consumer's: before anything is done
-    /// for the commit, which looks again.
-    pub(super) fn check(&self) -> Result<()> {
-        for settling in &self.settlings {
-            let state = settling.lane.lock();
-            for answer in &settling.answers {
-                let checked = state.ledger.check(answer.receipt);
-                checked.map_err(|fence| fence_error(answer.id, fence))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Commits it. Consumers are told by the caller.
     ///
     /// # Errors
@@ -203,7 +186,11 @@ impl Work<'_> {
                 }
             }
         }
-        let parts: Vec<_> = self.loads.iter().map(Load::part).collect();
+        let parts: Vec<_> = self
+            .loads
+            .iter()
+            .map(|load| Part::new(load.partition, load.terms, Picked::Some(&load.records)))
+            .collect();
         let plain = self.settlings.is_empty() && !self.loads.iter().any(Load::has_laters);
         let accepted = if plain {
             commit_together(&parts, how)?
