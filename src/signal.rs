@@ -68,6 +68,13 @@ impl Signal {
         }
     }
 
+    /// Wakes `waker` no more: whoever it belongs to does not wait any longer.
+    pub(crate) fn forget(&self, waker: &Waker) {
+        lock(&self.sleepers)
+            .tasks
+            .retain(|task| !task.will_wake(waker));
+    }
+
     /// Sleeps until there are news since `seen`, at most `timeout`. True if
     /// there are.
     pub(crate) fn wait(&self, seen: u64, timeout: Duration) -> bool {

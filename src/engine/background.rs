@@ -112,6 +112,12 @@ fn adapted(sync: Duration) -> Duration {
 fn maintain_loop(shared: &Shared) {
     while !shared.threads.stopped() {
         let seen = shared.env.memory.pressure.seen();
+        // First, and whatever comes of the rest: a delay that is over waits for no
+        // checkpoint that finds no space. Nor do appends wait for a queue that has
+        // trouble.
+        if let Err(error) = shared.queue_step() {
+            shared.event(&format!("a queue has trouble, trying again: {error}"));
+        }
         let result = shared.maintain();
         let failed = result.is_err();
         if let Err(error) = &result {
@@ -148,9 +154,6 @@ impl Shared {
         let Some(wal) = self.env.wal.get().filter(|wal| wal.check_open().is_ok()) else {
             return Ok(false);
         };
-        // First, and whatever comes of the rest: a delay that is over waits for
-        // no checkpoint that finds no space.
-        let queues = self.queues.step();
         let mut did = wal.prepare_step()?;
         if self.is_checkpoint_due() {
             did |= self.checkpoint_now()?;
@@ -159,7 +162,7 @@ impl Shared {
             did |= self.retention_pass()? > 0;
         }
         did |= self.remove_garbage()?;
-        Ok(did | queues?)
+        Ok(did)
     }
 
     fn is_checkpoint_due(&self) -> bool {

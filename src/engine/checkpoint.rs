@@ -162,27 +162,25 @@ impl Shared {
 
     /// Adds the queues, as they are now: at the cut or later.
     ///
-    /// The timers first: one that fires meanwhile is in the snapshot, and the
-    /// ledger may or may not wait for it. A ledger without its timer would wait
-    /// for ever; a timer without its delay is ignored.
+    /// The ledgers first: who delays a message sets its timer before it lets go of
+    /// the lane, so that every delay that is saved has a timer that is saved. Nor
+    /// does any fire meanwhile. A timer without its delay is ignored; a delay
+    /// without its timer would wait for ever.
     fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
-        let turn = {
-            self.rewrite_timers(Timers::begin_spill)?;
-            self.rewrite_timers(Timers::begin_merge)?;
-            let _firing = lock(&self.queues.firing);
-            let saved = lock(&self.queues.timers).save();
-            snapshot.timers = saved.state;
-            saved.turn
-        };
+        self.rewrite_timers(Timers::begin_spill)?;
+        self.rewrite_timers(Timers::begin_merge)?;
         let listed: HashSet<_> = snapshot.queues.iter().map(|meta| meta.id).collect();
         let queues: Vec<_> = self.queues.registry().all().map(Arc::clone).collect();
+        let _firing = lock(&self.queues.firing);
         for queue in queues {
             if listed.contains(&queue.id) {
                 queue.save(&mut snapshot.ledgers);
                 snapshot.seen.extend(queue.save_seen());
             }
         }
-        Ok(turn)
+        let saved = lock(&self.queues.timers).save();
+        snapshot.timers = saved.state;
+        Ok(saved.turn)
     }
 
     /// Writes timers to disk while others are added and taken.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::maintenance::remove_tree;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::identity::Identity;
 use crate::format::layout::{
     DIRECTORIES, IDENTITY, IDENTITY_TMP, LOCK, SNAPSHOT_TMP, snapshot_name,
@@ -85,7 +85,17 @@ pub(super) fn write_snapshot(
     store: StoreId,
 ) -> Result<()> {
     let name = snapshot_name(snapshot.lsn);
-    replace(dir, SNAPSHOT_TMP, &name, &snapshot.encode(store))
+    let bytes = snapshot.try_encode(store).map_err(|bytes| {
+        Error::new(
+            ErrorKind::Full,
+            format!(
+                "the state of the store takes {bytes} bytes, more than the {} of a snapshot; \
+                 delete topics and queues, or make windows of deduplication shorter",
+                crate::format::SNAPSHOT_PAYLOAD_LEN_MAX
+            ),
+        )
+    })?;
+    replace(dir, SNAPSHOT_TMP, &name, &bytes)
 }
 
 /// Puts a file in place: written and synced under another name first, so that

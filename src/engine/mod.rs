@@ -279,7 +279,14 @@ impl Engine {
         let shared = self.shared();
         shared.check_open()?;
         let wrote = shared.commit_step();
-        Ok(wrote | shared.maintain()?)
+        // Before a checkpoint, which may find no space.
+        let queues = shared
+            .env
+            .wal
+            .get()
+            .map_or(Ok(false), |_| shared.queue_step());
+        let did = shared.maintain()?;
+        Ok(wrote | did | queues?)
     }
 
     /// Runs one pass of retention now; returns how many segments went.

@@ -10,13 +10,13 @@
 
 use bytes::BufMut;
 
-use super::DecodeError;
 use super::batch::BatchHeader;
 use super::cursor::Cursor;
 use super::dedup::SeenIds;
 use super::ledger::{self, Change};
 use super::queue::QueueMeta;
 use super::topic::TopicMeta;
+use super::{DecodeError, LEDGER_CHANGES_MAX};
 use crate::ids::{Offset, PartitionId, TopicId, to_u64};
 
 const APPEND: u8 = 1;
@@ -74,6 +74,11 @@ impl<'a> Entry<'a> {
             Self::Seen(ids) => 4 + ids.len_max(),
             Self::Ledger(_, changes) => 12 + ledger::encoded_len_max(changes),
         }
+    }
+
+    /// True if no decoder takes it, since it is one too many of something.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Self::Ledger(_, changes) if changes.len() > LEDGER_CHANGES_MAX)
     }
 
     /// Appends the entry to a frame.

@@ -93,7 +93,21 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// # Panics
+    ///
+    /// If it takes more than [`SNAPSHOT_PAYLOAD_LEN_MAX`].
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn encode(&self, store: StoreId) -> BytesMut {
+        self.try_encode(store).expect("no decoder takes it")
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// How many bytes the payload takes, if those are more than
+    /// [`SNAPSHOT_PAYLOAD_LEN_MAX`]: no decoder takes it.
+    pub(crate) fn try_encode(&self, store: StoreId) -> Result<BytesMut, usize> {
         let mut out = BytesMut::zeroed(SNAPSHOT_HEADER_LEN);
         put_section(&mut out, SECTION_ENGINE, |out| {
             put_varint(out, u64::from(self.next_topic.get()));
@@ -124,17 +138,17 @@ impl Snapshot {
             put_varint(out, to_u64(self.seen.len()));
             self.seen.iter().for_each(|ids| ids.encode(out));
         });
+        let payload = out.len() - SNAPSHOT_HEADER_LEN;
+        if payload > SNAPSHOT_PAYLOAD_LEN_MAX {
+            return Err(payload);
+        }
         self.write_header(&mut out, store);
-        out
+        Ok(out)
     }
 
     fn write_header(&self, out: &mut BytesMut, store: StoreId) {
         let payload = out.get(SNAPSHOT_HEADER_LEN..).unwrap_or_default();
         let seed = Seed::store(store);
-        assert!(
-            payload.len() <= SNAPSHOT_PAYLOAD_LEN_MAX,
-            "no decoder takes it"
-        );
         let length = u32::try_from(payload.len()).expect("bounded by SNAPSHOT_PAYLOAD_LEN_MAX");
         let payload_crc = seed.checksum(payload);
         let mut header = BytesMut::with_capacity(SNAPSHOT_HEADER_LEN);

@@ -255,7 +255,9 @@ impl QueueState {
 
 /// As much of an error's text as is kept.
 fn clipped(text: &str) -> &str {
-    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let ends = text
+        .char_indices()
+        .map(|(at, letter)| at + letter.len_utf8());
     let end = ends.take_while(|end| *end <= ERROR_LEN_MAX).last();
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }

@@ -271,6 +271,11 @@ impl Wal {
                 self.options.commit_bytes_max
             )));
         }
+        if entries.iter().any(Entry::is_too_long) {
+            return Err(Error::invalid(
+                "commit has more than 1,048,576 changes of one ledger; split it",
+            ));
+        }
         let mut inner = lock(&self.inner);
         self.check_open()?;
         self.make_room(&mut inner, FRAME_HEADER_LEN + needed)?;

@@ -381,6 +381,11 @@ impl Shared {
     /// Ends leases, wakes what was delayed, buries what expired, as far as due.
     pub(in crate::engine) fn queue_step(&self) -> Result<bool> {
         self.check_open()?;
+        // A log that takes no more writes lets nothing end.
+        let wal = self.env.wal.get();
+        if wal.is_none_or(|wal| wal.check_open().is_err()) {
+            return Ok(false);
+        }
         self.queues.step()
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Delivery;
@@ -135,6 +135,7 @@ impl Consumer {
         Receive {
             consumer: self,
             max,
+            waker: None,
         }
     }
 
@@ -264,16 +265,35 @@ fn check_max(max: usize) -> Result<u32> {
 pub struct Receive<'c> {
     consumer: &'c Consumer,
     max: usize,
+    /// What was registered.
+    waker: Option<Waker>,
+}
+
+impl Drop for Receive<'_> {
+    fn drop(&mut self) {
+        // A runtime's timeout drops it: an idle queue must not keep the wakers of
+        // all who ever waited.
+        if let Some(waker) = self.waker.take() {
+            self.consumer.inner.queue.signal().forget(&waker);
+        }
+    }
 }
 
 impl Future for Receive<'_> {
     type Output = Result<Vec<Delivery>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let max = check_max(self.max)?;
+        let this = self.get_mut();
+        let max = check_max(this.max)?;
         // Registered before the look: what comes after it wakes the task.
-        self.consumer.inner.queue.signal().register(context.waker());
-        let taken = self.consumer.take(max)?;
+        let signal = this.consumer.inner.queue.signal();
+        if let Some(old) = this.waker.replace(context.waker().clone())
+            && !old.will_wake(context.waker())
+        {
+            signal.forget(&old);
+        }
+        signal.register(context.waker());
+        let taken = this.consumer.take(max)?;
         if taken.is_empty() {
             return Poll::Pending;
         }
