@@ -280,11 +280,7 @@ impl Engine {
         shared.check_open()?;
         let wrote = shared.commit_step();
         // Before a checkpoint, which may find no space.
-        let queues = shared
-            .env
-            .wal
-            .get()
-            .map_or(Ok(false), |_| shared.queue_step());
+        let queues = shared.queue_step();
         let did = shared.maintain()?;
         Ok(wrote | did | queues?)
     }
