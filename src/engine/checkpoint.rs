@@ -10,7 +10,7 @@
 //! 4. older snapshots go, then the files of the log below the older of the two
 //!    that are kept: recovery ignores what a cut leaves of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -169,14 +169,19 @@ impl Shared {
     fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
         self.rewrite_timers(Timers::begin_spill)?;
         self.rewrite_timers(Timers::begin_merge)?;
+        // A lane that came after the cut is in the log with all that it has.
+        let partitions: HashMap<_, _> = snapshot
+            .topics
+            .iter()
+            .map(|meta| (meta.id, meta.options.partitions))
+            .collect();
         let listed: HashSet<_> = snapshot.queues.iter().map(|meta| meta.id).collect();
         let queues: Vec<_> = self.queues.registry().all().map(Arc::clone).collect();
         let _firing = lock(&self.queues.firing);
-        for queue in queues {
-            if listed.contains(&queue.id) {
-                queue.save(&mut snapshot.ledgers);
-                snapshot.seen.extend(queue.save_seen());
-            }
+        for queue in queues.iter().filter(|queue| listed.contains(&queue.id)) {
+            let lanes = partitions.get(&queue.topic_id()).copied();
+            queue.save(lanes.unwrap_or(0), &mut snapshot.ledgers);
+            snapshot.seen.extend(queue.save_seen());
         }
         let saved = lock(&self.queues.timers).save();
         snapshot.timers = saved.state;
@@ -228,12 +233,18 @@ impl Shared {
     fn fill(&self, mut snapshot: Snapshot) -> Snapshot {
         let topics: Vec<_> = {
             let catalog = self.catalog();
-            let ids = snapshot.topics.iter().map(|meta| meta.id);
-            ids.filter_map(|id| catalog.by_id(id).map(Arc::clone))
+            let metas = snapshot.topics.iter();
+            metas
+                .filter_map(|meta| {
+                    let topic = catalog.by_id(meta.id)?;
+                    Some((Arc::clone(topic), meta.options.partitions))
+                })
                 .collect()
         };
-        for topic in topics {
-            let used = topic.used();
+        for (topic, partitions) in topics {
+            let mut used = topic.used();
+            // What came after the cut is in the log with all that it has.
+            used.retain(|partition| partition.id.partition < partitions);
             let states = used.iter().filter_map(|partition| partition.saved_state());
             snapshot.partitions.extend(states);
         }

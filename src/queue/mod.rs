@@ -134,6 +134,11 @@ impl QueueState {
         self.signal.notify();
     }
 
+    /// The topic that has its messages.
+    pub(crate) fn topic_id(&self) -> TopicId {
+        self.topic.id
+    }
+
     /// True if its messages are its own: done means gone.
     pub(crate) fn owns(&self) -> bool {
         self.source.is_none()

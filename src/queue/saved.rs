@@ -97,9 +97,9 @@ impl QueueState {
         Ok(())
     }
 
-    /// What the snapshot has of its lanes.
-    pub(crate) fn save(&self, out: &mut Vec<LedgerState>) {
-        for lane in self.used() {
+    /// What the snapshot has of its first `lanes` lanes.
+    pub(crate) fn save(&self, lanes: u32, out: &mut Vec<LedgerState>) {
+        for lane in self.used().filter(|lane| lane.id.partition < lanes) {
             let state = lane.lock();
             out.push(state.ledger.save(lane.id));
         }

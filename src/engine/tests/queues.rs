@@ -1,5 +1,7 @@
 //! Defects of queues, each found by a review or a simulation.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::clock::Clock;
 use crate::io::sim::{FaultRule, OpKind};
@@ -230,4 +232,114 @@ fn dead_letters_of_any_size_and_number_find_their_queue() {
         queue.send(&Message::new(&[9; 1000])).unwrap();
     }
     assert_eq!(queue.move_to(&other, u64::MAX, |_| true).unwrap(), 40);
+}
+
+/// Symptom: records in partitions that a topic got after a subscription was made
+/// reached it only once the store was opened again; and where that went back to
+/// an older snapshot, it failed. Cause: the number of lanes was that of
+/// partitions when the queue came to be. Fix: it is asked of the topic.
+#[test]
+fn a_subscription_sees_the_partitions_that_its_topic_gets_later() {
+    let bench = Bench::new();
+    let engine = bench.open();
+    let topic = engine.create_topic("t", TopicOptions::default()).unwrap();
+    let view = engine
+        .subscribe("v", "t", Filter::default(), QueueOptions::default(), true)
+        .unwrap();
+    topic.append(&Record::new("first")).unwrap();
+    engine.checkpoint().unwrap();
+    engine
+        .alter_topic("t", TopicOptions::default().partitions(4))
+        .unwrap();
+    let later = AppendOptions::default().partition(3);
+    topic.append_with(&Record::new("later"), &later).unwrap();
+    {
+        let (consumer, got) = all(&view);
+        let bodies: Vec<_> = got.iter().map(|it| it.body().to_vec()).collect();
+        assert_eq!(bodies, [&b"first"[..], b"later"]);
+        consumer.ack_all(&got).unwrap();
+    }
+    drop((topic, view));
+    engine.close().unwrap();
+    drop(engine);
+    // The newest snapshot is damaged: the one before has one partition.
+    let files = bench.disk.list_files().into_iter().map(|(path, _)| path);
+    let newest = files.filter(|path| path.ends_with(".snap")).max();
+    bench.disk.flip_bit(newest.unwrap(), 70, 1);
+    let engine = bench.open();
+    assert_eq!(bodies(&engine.queue("v").unwrap()), [b""; 0]);
+}
+
+/// A clock that does something, once, when it is asked for the time.
+struct Hooked {
+    clock: Arc<ManualClock>,
+    hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Clock for Hooked {
+    fn now(&self) -> crate::ids::Timestamp {
+        let hook = self.hook.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
+impl std::fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+/// Symptom: a store did not open any more, with `Corrupt`: its snapshot had
+/// state of a partition that the topic had not. Cause: the topic got it, and
+/// records in it, while a checkpoint was under way: the snapshot had the options
+/// from before and the partitions from after. Fix: what came after the cut is
+/// left to the log.
+#[test]
+fn partitions_that_come_while_a_checkpoint_is_made_are_left_to_the_log() {
+    let mut bench = Bench::new();
+    let clock = Arc::new(Hooked {
+        clock: Arc::clone(&bench.clock),
+        hook: Mutex::new(None),
+    });
+    let engine = bench.open_with(options());
+    drop(engine);
+    let shared: Arc<dyn Clock> = Arc::<Hooked>::clone(&clock);
+    let disk = Arc::new(bench.disk.clone());
+    let engine = Engine::open_with(disk, "/data", options().clock(shared)).unwrap();
+    engine.create_queue("a", QueueOptions::default()).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::default()).unwrap();
+    let view = engine
+        .subscribe("v", "t", Filter::default(), QueueOptions::default(), true)
+        .unwrap();
+    topic.append(&Record::new("before")).unwrap();
+    let grow = {
+        let (engine, topic) = (engine.clone(), topic.clone());
+        move || {
+            let grown = TopicOptions::default().partitions(4);
+            engine.alter_topic("t", grown).unwrap();
+            let later = AppendOptions::default().partition(3);
+            topic.append_with(&Record::new("done"), &later).unwrap();
+            let (consumer, got) = all(&view);
+            let done: Vec<_> = got.into_iter().filter(|it| it.id().lane == 3).collect();
+            assert_eq!(done.len(), 1);
+            consumer.ack_all(&done).unwrap();
+            topic.append_with(&Record::new("after"), &later).unwrap();
+        }
+    };
+    *clock.hook.lock().unwrap() = Some(Box::new(grow));
+    engine.checkpoint().unwrap();
+    assert!(clock.hook.lock().unwrap().is_none(), "it came to pass");
+    drop(topic);
+    let engine = bench.kill(engine);
+    let view = engine.queue("v").unwrap();
+    let mut found = bodies(&view);
+    found.sort_unstable();
+    assert_eq!(found, [&b"after"[..], b"before"]);
 }
