@@ -117,7 +117,8 @@ impl<'t> Transaction<'t> {
         self
     }
 
-    /// Sends a message.
+    /// Sends a message. A queue that is full refuses the whole transaction, also
+    /// where a send alone would go to its dead-letter queue.
     pub fn send(&mut self, queue: &Queue, message: Message<'t>) -> &mut Self {
         let queue = Arc::clone(queue.state());
         self.steps.push(Step::Send { queue, message });

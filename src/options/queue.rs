@@ -8,6 +8,10 @@ use crate::error::Error;
 /// Shards that a queue may have.
 pub(crate) const SHARDS_MAX: u32 = 256;
 
+/// Bounds of the largest message of a queue.
+const MESSAGE_MIN: u32 = 1 << 10;
+const MESSAGE_MAX: u32 = 16 << 20;
+
 /// How long a message waits before it is delivered again after a failure.
 ///
 /// The n-th failure waits `base * factor^(n - 1)`, at most `cap`. Of that, up to
@@ -90,6 +94,10 @@ impl Backoff {
     /// 1 says how much of the jitter is taken off.
     #[must_use]
     pub fn delay(&self, failures: u32, chance: f64) -> Duration {
+        if self.base.is_zero() {
+            // Nothing times infinity would be no number.
+            return Duration::ZERO;
+        }
         let power = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let cap = self.cap.as_secs_f64();
         let seconds = (self.base.as_secs_f64() * self.factor.powi(power)).min(cap);
@@ -414,10 +422,9 @@ impl QueueOptions {
     /// letter, and names.
     fn record_bytes_max(&self) -> u32 {
         const ADDED: u32 = 64 << 10;
-        const MOST: u32 = 16 << 20;
         self.message_bytes_max
             .saturating_add(ADDED)
-            .min(MOST.max(self.message_bytes_max))
+            .min(MESSAGE_MAX.max(self.message_bytes_max))
     }
 
     /// How the topic below is made.
@@ -433,6 +440,8 @@ impl QueueOptions {
     /// Checks every field; the first that is wrong is named.
     pub(crate) fn check(&self) -> Result<()> {
         check_range("shards", self.shards, &(1..=SHARDS_MAX))?;
+        let bytes = self.message_bytes_max;
+        check_range("message_bytes_max", bytes, &(MESSAGE_MIN..=MESSAGE_MAX))?;
         let ms = |name: &str, value: Duration, max: u128| {
             check_range(name, value.as_millis(), &(1..=max))
         };

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::batch::BATCH_HEADER_LEN;
 use crate::format::entry::{APPEND_ENTRY_LEN, Entry};
 use crate::format::{BATCH_LEN_MAX, Record};
-use crate::ids::{Offset, Timestamp, to_u64, to_usize};
+use crate::ids::{Lsn, Offset, Timestamp, to_u64, to_usize};
 use crate::options::{Codec, Durability};
 use crate::wal::{Ask, CommitHandle, Observer, Wal};
 
@@ -94,6 +94,8 @@ pub(crate) struct Accepted {
     pub(crate) appended: Vec<Appended>,
     /// To wait on, if it is to be durable.
     pub(crate) handle: Option<CommitHandle>,
+    /// End of its frame; `None` if that is not in the log, or not yet.
+    pub(crate) end: Option<Lsn>,
 }
 
 /// Appends to one or more partitions: one frame, all or nothing.
@@ -105,6 +107,7 @@ pub(crate) fn commit_together(parts: &[Part<'_, '_>], how: How) -> Result<Accept
         let (appended, handle) = commit_one(part, how)?;
         return Ok(Accepted {
             appended: vec![appended],
+            end: handle.as_ref().map(CommitHandle::end),
             handle,
         });
     }
@@ -122,8 +125,7 @@ pub(crate) fn commit_along<'e>(
     along: impl FnOnce(&[Appended]) -> Vec<Entry<'e>>,
 ) -> Result<Accepted> {
     check_commit(parts)?;
-    let (appended, handle) = commit_sealed(parts, how, along)?;
-    Ok(Accepted { appended, handle })
+    commit_sealed(parts, how, along)
 }
 
 /// Appends to one partition.
@@ -137,9 +139,9 @@ pub(crate) fn commit_one(
         let appended = part.partition.gather(part, how)?;
         return Ok((appended, None));
     }
-    let (appended, handle) = commit_sealed(parts, how, |_| Vec::new())?;
-    let first = appended.first().copied();
-    Ok((first.expect("one part has one answer"), handle))
+    let accepted = commit_sealed(parts, how, |_| Vec::new())?;
+    let first = accepted.appended.first().copied();
+    Ok((first.expect("one part has one answer"), accepted.handle))
 }
 
 /// Checks the limits of records, batches and the commit, before anything is
@@ -177,7 +179,7 @@ fn commit_sealed<'e>(
     parts: &[Part<'_, '_>],
     how: How,
     along: impl FnOnce(&[Appended]) -> Vec<Entry<'e>>,
-) -> Result<(Vec<Appended>, Option<CommitHandle>)> {
+) -> Result<Accepted> {
     let Some(first) = parts.first() else {
         return Err(Error::invalid("an append needs at least one record"));
     };
@@ -231,7 +233,11 @@ fn commit_sealed<'e>(
             part.partition.announce();
         }
     }
-    Ok((appended, handle.filter(|_| durable)))
+    Ok(Accepted {
+        appended,
+        end: handle.as_ref().map(CommitHandle::end),
+        handle: handle.filter(|_| durable),
+    })
 }
 
 impl Partition {

@@ -1,17 +1,22 @@
 //! Looking at messages without taking them, and moving, cancelling and purging
 //! them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
-use super::dead::{carried, death_note, done_each};
-use super::lane::{Lane, Stored};
-use super::message::{DEDUP_ID, ORIGIN};
+use super::dead::{between, carried, death_note, done_each};
+use super::lane::{Lane, LaneState, Stored};
+use super::message::{DEAD_COUNT, DEDUP_ID, EXPIRES, ORIGIN, RESERVED_PREFIX};
 use super::{DeathNote, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::Record;
 use crate::format::entry::Entry;
 use crate::format::ledger::Change;
 use crate::ids::{Offset, Timestamp, to_u64};
-use crate::partition::{How, Part, Picked};
+use crate::options::Durability;
+use crate::partition::{Appended, How, Part, Picked};
+use crate::sync::FairMutexGuard;
 use crate::wal::CommitHandle;
 
 /// What a message of a queue is at present.
@@ -120,18 +125,23 @@ impl QueueState {
                 break;
             }
             at = next;
-            let state = lane.lock();
-            for stored in stored {
-                if state.ledger.is_done(stored.offset) || !self.wants(&stored) {
-                    continue;
-                }
-                let browsed = seen(lane, &state.ledger, stored);
+            // Without the lock: who chooses may want to know more of the queue.
+            for browsed in self.open_among(lane, stored) {
                 if out.len() < max && wanted(&browsed) {
                     out.push(browsed);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Of messages that were read, those that are not done.
+    fn open_among(&self, lane: &Lane, stored: Vec<Stored>) -> Vec<Browsed> {
+        let ledger = &lane.lock().ledger;
+        let open = stored
+            .into_iter()
+            .filter(|stored| !ledger.is_done(stored.offset) && self.wants(stored));
+        open.map(|stored| seen(lane, ledger, stored)).collect()
     }
 
     /// One message, if it is not done.
@@ -186,11 +196,11 @@ impl QueueState {
         Ok(accepted.handle)
     }
 
-    /// How the queue itself writes.
+    /// How it writes what somebody asked for who is no consumer.
     fn own_how(&self) -> How {
         let options = self.options();
         How {
-            durability: options.durability.max(crate::options::Durability::Buffered),
+            durability: Durability::Durable,
             codec: options.codec,
             detached: false,
         }
@@ -323,47 +333,94 @@ impl QueueState {
         stored: Vec<Stored>,
         wanted: &mut dyn FnMut(&Browsed) -> bool,
     ) -> Result<u64> {
-        let mut state = lane.lock();
-        let mut chosen = Vec::new();
-        for stored in stored {
-            let at = stored.offset;
-            let free = !state.ledger.is_done(at) && !state.ledger.is_in_flight(at);
-            if free && self.wants(&stored) && wanted(&seen(lane, &state.ledger, stored.clone())) {
-                chosen.push(stored);
-            }
-        }
-        if chosen.is_empty() {
+        // Without the lock: who chooses may want to know more of the queue.
+        let open = self.open_among(lane, stored.clone()).into_iter();
+        let chosen: BTreeSet<_> = open
+            .filter(|browsed| browsed.state != MessageState::InFlight && wanted(browsed))
+            .map(|browsed| browsed.id.offset)
+            .collect();
+        let to = target.lane(target.lane_like(lane.id.partition, self))?;
+        let (mut state, mut to_state) = lock_both(lane, to);
+        let free = |at| !state.ledger.is_done(at) && !state.ledger.is_in_flight(at);
+        let mut moved = stored;
+        moved.retain(|stored| chosen.contains(&stored.offset) && free(stored.offset));
+        if moved.is_empty() {
             return Ok(0);
         }
-        // Where it was sent first stays with it; what it died of does not.
-        let origins: Vec<_> = chosen
+        let origins: Vec<_> = moved
             .iter()
             .map(|stored| format!("{}/{}", self.name, lane.message(stored.offset)))
             .collect();
-        let kept = |name: &str| !name.starts_with("duolog-") || name == ORIGIN || name == DEDUP_ID;
-        let records: Vec<_> = chosen
-            .iter()
-            .zip(&origins)
-            .map(|(stored, origin)| match stored.header(ORIGIN) {
-                Some(_) => carried(stored, kept),
-                None => carried(stored, kept).header(ORIGIN, origin),
-            })
+        let records = moved.iter().zip(&origins);
+        let records: Vec<_> = records
+            .map(|(stored, origin)| self.moved_record(stored, origin))
             .collect();
         let all: Vec<_> = records.iter().collect();
-        let changes = done_each(chosen.iter().map(|stored| stored.offset));
-        let to = target.lane(target.lane_like(lane.id.partition, self))?;
+        let done = done_each(moved.iter().map(|stored| stored.offset));
+        let expire = |at: &Appended| self.expiries(&moved, at.offset);
         let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
-        let entry = |_: &[_]| vec![Entry::Ledger(lane.id, changes.clone())];
-        let accepted = self.env.commit(&[part], self.own_how(), entry)?;
-        state.apply(&changes);
-        drop(state);
-        let count = to_u64(chosen.len());
+        let entries = |appended: &[Appended]| {
+            let expire = appended.first().map(expire).unwrap_or_default();
+            let lanes = [(lane.id, done.clone()), (to.id, expire)].into_iter();
+            let changed = lanes.filter(|(_, changes)| !changes.is_empty());
+            changed
+                .map(|(id, changes)| Entry::Ledger(id, changes))
+                .collect()
+        };
+        let accepted = self.env.commit(&[part], self.own_how(), entries)?;
+        state.apply(&done);
+        let expire = accepted.appended.first().map(expire).unwrap_or_default();
+        to_state.apply(&expire);
+        for change in &expire {
+            self.env.note(to.id, change);
+        }
+        drop((state, to_state));
+        let count = to_u64(moved.len());
         self.shorten(count);
         target.lengthen(count);
         if let Some(handle) = accepted.handle {
             handle.wait(self.env.parts.wal()?)?;
         }
         Ok(count)
+    }
+
+    /// A message as it is moved. Where it was sent first, how often it died and
+    /// when it expires stay with it; the rest of what it died of does not.
+    fn moved_record<'r>(&self, stored: &'r Stored, origin: &'r String) -> Record<'r> {
+        // Headers of a topic's records are not the engine's.
+        let stays = [ORIGIN, DEDUP_ID, EXPIRES, DEAD_COUNT];
+        let record = carried(stored, 1, |name| {
+            !name.starts_with(RESERVED_PREFIX) || (self.owns() && stays.contains(&name))
+        });
+        if self.owns() && stored.header(ORIGIN).is_some() {
+            return record;
+        }
+        record.header(ORIGIN, origin)
+    }
+
+    /// When messages expire, once they lie at `first` and behind it.
+    fn expiries(&self, moved: &[Stored], first: Offset) -> Vec<Change> {
+        let own = moved.iter().enumerate().filter(|_| self.owns());
+        let expiries = own.filter_map(|(n, stored)| {
+            let due = stored.expires()?;
+            let offset = first.saturating_add(to_u64(n));
+            Some(Change::Expires { offset, due })
+        });
+        expiries.collect()
+    }
+}
+
+/// Locks two lanes in the order of their ids, as everybody does.
+fn lock_both<'l>(
+    one: &'l Lane,
+    other: &'l Lane,
+) -> (FairMutexGuard<'l, LaneState>, FairMutexGuard<'l, LaneState>) {
+    if one.id < other.id {
+        let first = one.lock();
+        (first, other.lock())
+    } else {
+        let first = other.lock();
+        (one.lock(), first)
     }
 }
 
@@ -377,22 +434,6 @@ fn first_load(stored: &[Stored], most: usize, bytes_max: u64) -> usize {
             bytes <= bytes_max
         });
     fits.count().max(1)
-}
-
-/// Runs from `from` to `to` without what is in flight, which rises.
-fn between(from: Offset, to: Offset, in_flight: &[Offset]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let mut at = from;
-    for offset in in_flight.iter().chain(std::iter::once(&to)) {
-        if at < *offset {
-            changes.push(Change::Done {
-                from: at,
-                to: *offset,
-            });
-        }
-        at = offset.saturating_add(1);
-    }
-    changes
 }
 
 fn seen(lane: &Lane, ledger: &super::ledger::Ledger, stored: Stored) -> Browsed {

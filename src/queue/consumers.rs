@@ -36,18 +36,25 @@ impl ConsumerState {
         prefetch.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
+    /// Counts one delivery in, if it may get one. Before its lease is open: who
+    /// ends that lets go of it.
+    pub(super) fn try_hold(&self) -> bool {
+        let prefetch = self.prefetch.load(Ordering::Relaxed);
+        let one_more = |held: u32| (held < prefetch).then(|| held.saturating_add(1));
+        let (order, look) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.held.fetch_update(order, look, one_more).is_ok()
+    }
+
     pub(crate) fn held(&self) -> u32 {
         self.held.load(Ordering::Relaxed)
     }
 
-    pub(super) fn hold(&self, deliveries: u32) {
-        self.held.fetch_add(deliveries, Ordering::Relaxed);
-    }
-
-    pub(super) fn let_go(&self, deliveries: u32) {
+    /// True if it held as many as it may: a receive may wait for the room.
+    pub(super) fn let_go(&self, deliveries: u32) -> bool {
         // A delivery ends once: it never goes below zero.
         let before = self.held.fetch_sub(deliveries, Ordering::Relaxed);
         debug_assert!(before >= deliveries, "what was held is let go once");
+        before >= self.prefetch.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_prefetch(&self, prefetch: u32) -> Result<()> {
@@ -148,12 +155,11 @@ impl QueueState {
         consumers.by_id.keys().next() == Some(&consumer.id)
     }
 
-    /// A delivery of `consumer` has ended, if that is still there.
-    pub(super) fn let_go(&self, consumer: u64) {
+    /// A delivery of `consumer` has ended, if that is still there. True if it had
+    /// no room before.
+    pub(super) fn let_go(&self, consumer: u64) -> bool {
         let consumer = lock(&self.consumers).by_id.get(&consumer).map(Arc::clone);
-        if let Some(consumer) = consumer {
-            consumer.let_go(1);
-        }
+        consumer.is_some_and(|consumer| consumer.let_go(1))
     }
 
     pub(super) fn consumer_count(&self) -> usize {

@@ -4,17 +4,17 @@
 use std::sync::Arc;
 
 use super::lane::{Lane, LaneState, Stored};
+use super::ledger::Failures;
 use super::message::{
     DEAD_COUNT, DEAD_DELIVERIES, DEAD_ERROR, DEAD_FIRST, DEAD_LAST, DEAD_QUEUE, DEAD_REASON,
     EXPIRES, ORIGIN, number,
 };
-use super::take::Next;
 use super::{DeadReason, DeathNote, Message, MessageId, QueueState};
 use crate::error::{Error, Result};
-use crate::format::Record;
 use crate::format::entry::Entry;
 use crate::format::ledger::Change;
-use crate::ids::{Timestamp, to_u64};
+use crate::format::{HEADERS_MAX, Record};
+use crate::ids::{Offset, Timestamp, to_u64};
 use crate::options::Durability;
 use crate::partition::{How, Part, Picked};
 use crate::wal::CommitHandle;
@@ -30,6 +30,9 @@ const BURY_BYTES: u64 = 1 << 20;
 /// word of the consumer: headers and their encoding.
 const LETTER_BYTES: u64 = 512;
 
+/// Headers that a letter has beside those of the message.
+const LETTER_HEADERS: usize = 8;
+
 /// A message that is to be taken out for good.
 #[derive(Debug)]
 pub(super) struct Dead {
@@ -38,6 +41,19 @@ pub(super) struct Dead {
     pub(super) error: Option<String>,
     pub(super) deliveries: u32,
     pub(super) first: Option<Timestamp>,
+}
+
+impl Dead {
+    /// One that nobody has, and that failed so often.
+    pub(super) fn of(stored: Stored, reason: DeadReason, failed: Option<Failures>) -> Self {
+        Self {
+            stored,
+            reason,
+            error: None,
+            deliveries: failed.map_or(0, |failed| failed.count),
+            first: failed.map(|failed| failed.first),
+        }
+    }
 }
 
 /// The texts of the headers that a dead letter gets.
@@ -71,15 +87,16 @@ fn is_replaced(name: &str) -> bool {
 }
 
 /// The message as its next queue gets it: body, key and headers as they were.
-pub(super) fn carried(stored: &Stored, keep: impl Fn(&str) -> bool) -> Record<'_> {
+/// A record of a topic may have so many that the last do not fit beside the
+/// `added`.
+pub(super) fn carried(stored: &Stored, added: usize, keep: impl Fn(&str) -> bool) -> Record<'_> {
     let mut record = Record::new(&stored.body).timestamp(stored.timestamp);
     if let Some(key) = &stored.key {
         record = record.key(key);
     }
-    for (name, value) in &stored.headers {
-        if keep(name) {
-            record = record.header(name, value);
-        }
+    let kept = stored.headers.iter().filter(|(name, _)| keep(name));
+    for (name, value) in kept.take(HEADERS_MAX - added) {
+        record = record.header(name, value);
     }
     record
 }
@@ -170,7 +187,7 @@ impl QueueState {
     }
 
     pub(super) fn letter<'d>(&'d self, dead: &'d Dead, texts: &'d Texts) -> Record<'d> {
-        let mut record = carried(&dead.stored, |name| !is_replaced(name))
+        let mut record = carried(&dead.stored, LETTER_HEADERS, |name| !is_replaced(name))
             .header(ORIGIN, &texts.origin)
             .header(DEAD_REASON, dead.reason.as_str())
             .header(DEAD_QUEUE, &self.name)
@@ -182,34 +199,6 @@ impl QueueState {
             record = record.header(DEAD_ERROR, clipped(error));
         }
         record
-    }
-
-    /// Makes room for new messages: the oldest of the lowest priority go.
-    pub(super) fn drop_oldest(&self, count: u64) -> Result<()> {
-        let mut left = count;
-        for number in 0..self.lane_count() {
-            let Some(lane) = self.used_lane(number)? else {
-                continue;
-            };
-            let mut state = lane.lock();
-            let mut dead = Vec::new();
-            while left > 0 {
-                let Next::Message(stored) = self.next_of(lane, &mut state)? else {
-                    break;
-                };
-                let failed = state.ledger.failures(stored.offset);
-                dead.push(Dead {
-                    stored,
-                    reason: DeadReason::Overflow,
-                    error: None,
-                    deliveries: failed.map_or(0, |failed| failed.count),
-                    first: failed.map(|failed| failed.first),
-                });
-                left -= 1;
-            }
-            self.bury(lane, &mut state, dead, Durability::Buffered)?;
-        }
-        Ok(())
     }
 
     /// Sends messages that the queue has no room for to its dead-letter queue.
@@ -274,7 +263,7 @@ fn first_load(dead: &[Dead], bytes_max: u64) -> usize {
 }
 
 /// Runs of offsets that are done; the offsets in any order.
-pub(super) fn done_each(offsets: impl Iterator<Item = crate::ids::Offset>) -> Vec<Change> {
+pub(super) fn done_each(offsets: impl Iterator<Item = Offset>) -> Vec<Change> {
     let mut offsets: Vec<_> = offsets.collect();
     offsets.sort_unstable();
     let mut changes: Vec<Change> = Vec::new();
@@ -287,6 +276,22 @@ pub(super) fn done_each(offsets: impl Iterator<Item = crate::ids::Offset>) -> Ve
                 to: next,
             }),
         }
+    }
+    changes
+}
+
+/// Runs from `from` to `to` without what is in flight, which rises.
+pub(super) fn between(from: Offset, to: Offset, in_flight: &[Offset]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut at = from;
+    for offset in in_flight.iter().chain(std::iter::once(&to)) {
+        if at < *offset {
+            changes.push(Change::Done {
+                from: at,
+                to: *offset,
+            });
+        }
+        at = offset.saturating_add(1);
     }
     changes
 }

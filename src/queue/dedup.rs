@@ -26,8 +26,9 @@ pub(super) struct Dedup {
 pub(super) struct Known {
     pub(super) id: MessageId,
     until: Timestamp,
-    /// End of the frame that has it; zero for one that was recovered.
-    pub(super) lsn: Lsn,
+    /// End of the frame that has it; zero for one that was recovered, `None` for a
+    /// transient message: its id dies with it.
+    pub(super) frame: Option<Lsn>,
 }
 
 impl Dedup {
@@ -54,17 +55,20 @@ impl Dedup {
         known.filter(|known| known.until > now)
     }
 
-    pub(super) fn insert(&mut self, seen: &Seen, lsn: Lsn) {
+    pub(super) fn insert(&mut self, seen: &Seen, frame: Option<Lsn>) {
         let known = Known {
             id: MessageId {
                 lane: seen.lane,
                 offset: seen.offset,
             },
             until: seen.until,
-            lsn,
+            frame,
         };
-        self.by_hash.insert(seen.hash, known);
-        self.order.push_back((seen.until, seen.hash));
+        let before = self.by_hash.insert(seen.hash, known);
+        // The log is replayed over a snapshot that may have it.
+        if before.is_none_or(|before| before.until != seen.until) {
+            self.order.push_back((seen.until, seen.hash));
+        }
     }
 
     /// True if `more` ids would be too many.
@@ -72,14 +76,14 @@ impl Dedup {
         self.order.len() + more > IDS_MAX
     }
 
-    /// What is not over, in the order in which it came.
+    /// What is not over and outlives the process, in the order in which it came.
     pub(super) fn save(&self, now: Timestamp) -> Vec<Seen> {
         let alive = self.order.iter().filter(|(until, _)| *until > now);
         let seen = alive.filter_map(|(until, hash)| {
             let known = self
                 .by_hash
                 .get(hash)
-                .filter(|known| known.until == *until)?;
+                .filter(|known| known.until == *until && known.frame.is_some())?;
             Some(Seen {
                 hash: *hash,
                 lane: known.id.lane,
@@ -116,11 +120,11 @@ mod tests {
     #[test]
     fn an_id_is_known_until_its_window_is_over() {
         let mut dedup = Dedup::default();
-        dedup.insert(&seen(7, 1, 100), Lsn::ZERO);
+        dedup.insert(&seen(7, 1, 100), Some(Lsn::ZERO));
         assert_eq!(dedup.get(7, at(99)).unwrap().id.offset, Offset::new(1));
         assert!(dedup.get(7, at(100)).is_none());
         // Again, before the first was forgotten.
-        dedup.insert(&seen(7, 2, 200), Lsn::ZERO);
+        dedup.insert(&seen(7, 2, 200), Some(Lsn::ZERO));
         dedup.forget(at(100));
         assert_eq!(dedup.get(7, at(150)).unwrap().id.offset, Offset::new(2));
         assert_eq!(dedup.save(at(150)), [seen(7, 2, 200)]);
@@ -131,8 +135,37 @@ mod tests {
     #[test]
     fn as_many_as_are_allowed_fit_and_no_more() {
         let mut dedup = Dedup::default();
+        let most = u64::try_from(IDS_MAX).unwrap();
         assert!(!dedup.is_full(IDS_MAX) && dedup.is_full(IDS_MAX + 1));
-        dedup.insert(&seen(1, 1, 1), Lsn::ZERO);
-        assert!(dedup.is_full(IDS_MAX));
+        for n in 0..most {
+            assert!(!dedup.is_full(1), "after {n}");
+            let until = i64::try_from(n).unwrap() + 1;
+            dedup.insert(&seen(u128::from(n), n, until), Some(Lsn::ZERO));
+        }
+        assert!(dedup.is_full(1) && !dedup.is_full(0));
+        assert_eq!(dedup.memory_bytes(), most * ID_BYTES);
+        assert_eq!(dedup.save(at(0)).len(), IDS_MAX);
+        // The oldest ends, and there is room for one.
+        dedup.forget(at(1));
+        assert!(!dedup.is_full(1) && dedup.is_full(2));
+    }
+
+    #[test]
+    fn what_is_replayed_over_a_snapshot_is_there_once() {
+        let mut dedup = Dedup::default();
+        for _ in 0..3 {
+            dedup.insert(&seen(7, 1, 100), Some(Lsn::ZERO));
+        }
+        assert_eq!(dedup.order.len(), 1);
+        assert_eq!(dedup.save(at(0)), [seen(7, 1, 100)]);
+    }
+
+    #[test]
+    fn an_id_of_a_transient_message_is_in_no_snapshot() {
+        let mut dedup = Dedup::default();
+        dedup.insert(&seen(7, 1, 100), None);
+        dedup.insert(&seen(8, 2, 100), Some(Lsn::ZERO));
+        assert_eq!(dedup.save(at(0)), [seen(8, 2, 100)]);
+        assert!(dedup.get(7, at(0)).unwrap().frame.is_none());
     }
 }

@@ -181,6 +181,7 @@ impl QueueEnv {
         let nothing = Accepted {
             appended: Vec::new(),
             handle: None,
+            end: None,
         };
         if entries.is_empty() || how.durability == Durability::Transient {
             return Ok(nothing);
@@ -193,6 +194,7 @@ impl QueueEnv {
         };
         let handle = self.parts.wal()?.enqueue(&entries, ask)?;
         Ok(Accepted {
+            end: Some(handle.end()),
             handle: durable.then_some(handle),
             ..nothing
         })

@@ -113,7 +113,8 @@ impl QueueState {
             };
             let end = lane.partition.end();
             let open = {
-                let locked = lane.lock();
+                let mut locked = lane.lock();
+                self.skip_trimmed(lane, &mut locked);
                 stats.ready += locked.ledger.ready(end);
                 stats.in_flight += locked.ledger.in_flight();
                 stats.delayed += locked.ledger.delayed();

@@ -53,14 +53,11 @@ impl Stored {
         self.key.as_deref().map(hash)
     }
 
-    /// When it expires: by its own time, or by the age that the queue allows.
-    pub(crate) fn expires(&self, ttl_ms: Option<i64>) -> Option<Timestamp> {
+    /// When it expires by its own time.
+    pub(crate) fn expires(&self) -> Option<Timestamp> {
         let own = self.header(message::EXPIRES);
-        let own = own
-            .and_then(|value| message::number(value))
-            .map(Timestamp::from_millis);
-        let queue = ttl_ms.map(|ttl| self.timestamp.saturating_add(ttl));
-        own.into_iter().chain(queue).min()
+        own.and_then(|value| message::number(value))
+            .map(Timestamp::from_millis)
     }
 }
 
@@ -131,9 +128,12 @@ impl Lane {
 
     /// Messages from `from` on, as many as one fetch brings.
     pub(super) fn read(&self, from: Offset) -> Result<(Vec<Stored>, Offset)> {
-        let fetch = Fetch::default()
-            .max_records(AHEAD_RECORDS)
-            .max_bytes(AHEAD_BYTES);
+        self.read_some(from, AHEAD_RECORDS)
+    }
+
+    /// The same, at most `records`.
+    pub(super) fn read_some(&self, from: Offset, records: u32) -> Result<(Vec<Stored>, Offset)> {
+        let fetch = Fetch::default().max_records(records).max_bytes(AHEAD_BYTES);
         loop {
             // Retention of a topic may have gone past a view of it.
             let start = self.partition.start();

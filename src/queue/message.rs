@@ -120,7 +120,8 @@ impl<'a> Message<'a> {
 
     /// Within the queue's [`dedup_window`](crate::QueueOptions::dedup_window) a
     /// second message with this id is not stored: the send answers with the id of
-    /// the first. 1 to 256 bytes.
+    /// the first. 1 to 256 bytes. A transient message stands for transient ones
+    /// only: its id dies with it.
     #[must_use]
     pub fn dedup_id(mut self, id: &'a str) -> Self {
         self.dedup_id = Some(id);
@@ -135,14 +136,8 @@ impl<'a> Message<'a> {
                 self.priority
             )));
         }
-        for (what, span) in [("delay", self.delay), ("ttl", self.ttl)] {
-            if span.is_some_and(|span| span > SPAN_MAX) {
-                return Err(Error::invalid(format!(
-                    "{what} of {:?} is over the limit of 100 years",
-                    span.unwrap_or_default()
-                )));
-            }
-        }
+        check_span("delay", self.delay)?;
+        check_span("ttl", self.ttl)?;
         if self.ttl.is_some_and(|ttl| ttl.as_millis() == 0) {
             return Err(Error::invalid(
                 "ttl is under 1 ms: the message would expire at once; set it longer, or leave it \
@@ -192,6 +187,16 @@ impl<'a> Message<'a> {
     /// True if it can be appended as it is.
     pub(crate) fn is_plain(&self) -> bool {
         self.delay.is_none() && self.ttl.is_none() && self.dedup_id.is_none()
+    }
+}
+
+/// Checks the length of a delay or life.
+pub(crate) fn check_span(what: &str, span: Option<Duration>) -> Result<()> {
+    match span {
+        Some(span) if span > SPAN_MAX => Err(Error::invalid(format!(
+            "{what} of {span:?} is over the limit of 100 years"
+        ))),
+        _ => Ok(()),
     }
 }
 

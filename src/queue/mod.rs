@@ -15,6 +15,7 @@
 //! Locks are taken in this order: `QueueEnv::firing`, deduplication ids, lanes by
 //! their ids, then partitions, then the timers, then the log.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -37,6 +38,7 @@ mod lane;
 pub(crate) mod ledger;
 pub(crate) mod message;
 pub(crate) mod offsets;
+mod oldest;
 mod saved;
 mod send;
 mod settle;
@@ -64,7 +66,6 @@ use lane::Lane;
 use ledger::Ledger;
 
 /// A queue of an open store.
-#[derive(Debug)]
 pub(crate) struct QueueState {
     pub(crate) id: TopicId,
     pub(crate) name: String,
@@ -86,8 +87,17 @@ pub(crate) struct QueueState {
     /// Number of the next delivery.
     deliveries: AtomicU64,
     deleted: AtomicBool,
-    /// Where the next send or receive starts.
-    turn: AtomicU32,
+    /// Where the next send starts, and the next receive: who does both in turn
+    /// gets to all shards nevertheless.
+    send_turn: AtomicU32,
+    take_turn: AtomicU32,
+}
+
+impl fmt::Debug for QueueState {
+    /// Its name: the whole would lead to all queues, and so back here.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QueueState({} {:?})", self.id, self.name)
+    }
 }
 
 impl QueueState {
@@ -110,7 +120,8 @@ impl QueueState {
             dedup: Mutex::default(),
             deliveries: AtomicU64::new(first_receipt),
             deleted: AtomicBool::new(false),
-            turn: AtomicU32::new(0),
+            send_turn: AtomicU32::new(0),
+            take_turn: AtomicU32::new(0),
         })
     }
 

@@ -109,7 +109,7 @@ impl QueueState {
     pub(crate) fn restore_seen(&self, seen: &[Seen]) {
         let mut dedup = lock(&self.dedup);
         for seen in seen {
-            dedup.insert(seen, Lsn::ZERO);
+            dedup.insert(seen, Some(Lsn::ZERO));
         }
     }
 

@@ -34,6 +34,18 @@ pub(crate) struct Sent {
     pub(crate) ids: Vec<MessageId>,
     /// To wait on, if it is to be durable.
     pub(crate) handle: Option<CommitHandle>,
+    /// End of its frame; `None` if that is not in the log, or not yet.
+    pub(super) end: Option<Lsn>,
+}
+
+/// What became of a wish for room.
+pub(super) enum Reserved {
+    /// The messages are counted in.
+    Fits,
+    /// They are counted in, and so many of the oldest have to go.
+    Over(u64),
+    /// They are not counted in, for this reason.
+    Full(Error),
 }
 
 impl QueueState {
@@ -110,6 +122,7 @@ impl QueueState {
         Ok(Sent {
             ids,
             handle: accepted.handle,
+            end: accepted.end,
         })
     }
 
@@ -138,6 +151,7 @@ impl QueueState {
         Ok(Sent {
             ids: ids(&work.loads, &accepted.appended, messages.len()),
             handle: accepted.handle,
+            end: accepted.end,
         })
     }
 
@@ -159,14 +173,16 @@ impl QueueState {
                 seen: hash.zip(until),
                 ..Later::of(message, now)
             };
-            let load = Load::of_lane(loads, lane, self.topic.terms());
+            // The engine's headers are not the sender's: what that may send was
+            // checked.
+            let load = Load::of_lane(loads, lane, self.terms_inside());
             load.push(place, record, later);
         }
         Ok(())
     }
 
     pub(super) fn next_turn(&self) -> u32 {
-        self.turn.fetch_add(1, Ordering::Relaxed)
+        self.send_turn.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The lane that a message goes to: by its order key; without one, to the
@@ -191,10 +207,14 @@ impl QueueState {
         let mut answers = Vec::with_capacity(messages.len());
         let mut here = HashMap::new();
         let mut newest = Lsn::ZERO;
+        let transient = how.durability == Durability::Transient;
         for message in messages {
             let hash = message.dedup_id.map(|id| dedup::hash(id.as_bytes()));
-            if let Some(known) = hash.and_then(|hash| dedup.get(hash, now)) {
-                newest = newest.max(known.lsn);
+            let known = hash.and_then(|hash| dedup.get(hash, now));
+            // What dies with the process does not stand for what must not.
+            let known = known.filter(|known| transient || known.frame.is_some());
+            if let Some(known) = known {
+                newest = newest.max(known.frame.unwrap_or_default());
                 answers.push(Err(known.id));
                 continue;
             }
@@ -219,6 +239,7 @@ impl QueueState {
         let mut sent = Sent {
             ids: Vec::new(),
             handle: None,
+            end: None,
         };
         if !fresh.is_empty() {
             let until = after(now, window);
@@ -228,7 +249,6 @@ impl QueueState {
                 self.shorten(to_u64(fresh.len()));
             }
             sent = stored?;
-            let lsn = sent.handle.as_ref().map_or(Lsn::ZERO, CommitHandle::end);
             for (message, id) in fresh.iter().zip(&sent.ids) {
                 if let Some(dedup_id) = message.dedup_id {
                     let seen = Seen {
@@ -237,7 +257,7 @@ impl QueueState {
                         offset: id.offset,
                         until,
                     };
-                    dedup.insert(&seen, lsn);
+                    dedup.insert(&seen, sent.end);
                 }
             }
         }
@@ -255,54 +275,64 @@ impl QueueState {
         Ok(Sent {
             ids,
             handle: sent.handle,
+            end: sent.end,
         })
     }
 
-    /// Counts messages in, if the queue may be so long.
+    /// Counts messages in, if the queue may be so long, or can make room.
     pub(super) fn make_room(&self, count: u64, messages: &[Message<'_>]) -> Result<()> {
-        let by = i64::try_from(count).unwrap_or(i64::MAX);
-        let length = self
-            .length
-            .fetch_add(by, Ordering::Relaxed)
-            .saturating_add(by);
+        let full = match self.reserve(count, 0)? {
+            Reserved::Fits => return Ok(()),
+            Reserved::Over(over) => {
+                return self.drop_oldest(over).inspect_err(|_| self.shorten(count));
+            }
+            Reserved::Full(full) => full,
+        };
+        if self.options().overflow != Overflow::DeadLetter {
+            return Err(full);
+        }
+        self.overflow_to_dead_letter(messages)?;
+        let text = format!("{full}; what was sent is in its dead-letter queue");
+        Err(Error::new(ErrorKind::Busy, text))
+    }
+
+    /// Counts messages in, if the queue may be so long once `freed` others are
+    /// done, or once the oldest make room.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for more than ever fit.
+    pub(super) fn reserve(&self, count: u64, freed: u64) -> Result<Reserved> {
+        self.lengthen(count);
         let options = self.options();
         let Some(most) = options.length_max else {
-            return Ok(());
+            return Ok(Reserved::Fits);
         };
-        let over = u64::try_from(length).unwrap_or(0).saturating_sub(most);
+        let over = self.length().saturating_sub(freed).saturating_sub(most);
         if over == 0 {
-            return Ok(());
+            return Ok(Reserved::Fits);
         }
+        if count <= most && options.overflow == Overflow::DropOldest && self.free() >= over {
+            return Ok(Reserved::Over(over));
+        }
+        self.shorten(count);
         if count > most {
-            self.shorten(count);
             return Err(Error::invalid(format!(
                 "{count} messages at once never fit into queue {:?}, whose `length_max` is {most}; \
                  send fewer at a time",
                 self.name
             )));
         }
-        let full = |note: &str| {
-            self.shorten(count);
-            Err(Error::new(
-                ErrorKind::Busy,
-                format!(
-                    "queue {:?} has its `length_max` of {most} messages{note}; retry when some are \
-                     done",
-                    self.name
-                ),
-            ))
-        };
-        match options.overflow {
-            Overflow::DropOldest => {
-                self.drop_oldest(over)?;
-                Ok(())
-            }
-            Overflow::DeadLetter => {
-                self.overflow_to_dead_letter(messages)?;
-                full(" (what was sent is in its dead-letter queue)")
-            }
-            Overflow::Reject => full(""),
-        }
+        let text = format!(
+            "queue {:?} has its `length_max` of {most} messages; retry when some are done",
+            self.name
+        );
+        Ok(Reserved::Full(Error::new(ErrorKind::Busy, text)))
+    }
+
+    /// How many messages are not done, and on their way.
+    pub(super) fn length(&self) -> u64 {
+        u64::try_from(self.length.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Counts messages out.

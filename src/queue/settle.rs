@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
 }
 
 /// A delivery whose answer came too late, and what its holder is told.
-pub(crate) type Refused = (MessageId, Error);
+pub(crate) type Refused = (Answer, Error);
 
 impl QueueState {
     /// Takes messages out for good, those whose receipts are good. Returns what
@@ -69,7 +69,7 @@ impl QueueState {
                         good.push(answer);
                     }
                     Ok(Held::Ended) => good.push(answer),
-                    Err(fence) => fenced.push((answer.id, fence_error(answer.id, fence))),
+                    Err(fence) => fenced.push((*answer, fence_error(answer.id, fence))),
                 }
             }
             if good.is_empty() {
@@ -92,9 +92,9 @@ impl QueueState {
             state.apply(&changes);
             let woke = state.ledger.next_returned().is_some();
             drop(state);
-            self.end_deliveries(consumer, &held);
+            let room = self.end_deliveries(consumer, &held);
             self.shorten(to_u64(good.len()));
-            if woke {
+            if woke || room {
                 self.signal.notify();
             }
         }
@@ -154,15 +154,18 @@ impl QueueState {
         Ok(answers.collect())
     }
 
-    fn end_deliveries(&self, consumer: Option<&ConsumerState>, held: &[u64]) {
+    /// True if a consumer has room again that had none: somebody may wait for it.
+    fn end_deliveries(&self, consumer: Option<&ConsumerState>, held: &[u64]) -> bool {
         let own = consumer.map(|consumer| consumer.id);
         let mine = held.iter().filter(|id| Some(**id) == own).count();
+        let mut room = false;
         if let Some(consumer) = consumer.filter(|_| mine > 0) {
-            consumer.let_go(u32::try_from(mine).unwrap_or(u32::MAX));
+            room = consumer.let_go(u32::try_from(mine).unwrap_or(u32::MAX));
         }
         for other in held.iter().filter(|id| Some(**id) != own) {
-            self.let_go(*other);
+            room |= self.let_go(*other);
         }
+        room
     }
 
     pub(super) fn known_lane(&self, number: u32) -> Result<&Lane> {
@@ -210,7 +213,7 @@ impl QueueState {
         };
         drop(state);
         if let Held::Open { consumer, .. } = held {
-            self.let_go(consumer);
+            _ = self.let_go(consumer);
         }
         self.signal.notify();
         Ok(handle)

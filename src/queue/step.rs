@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dead::Dead;
-use super::lane::Lane;
-use super::take::{Next, millis};
+use super::lane::{Lane, Stored};
+use super::send::after;
+use super::take::millis;
 use super::{DeadReason, QueueEnv, QueueState};
 use crate::error::Result;
 use crate::ids::{Offset, Timestamp};
@@ -21,6 +22,10 @@ const RELEASE_MAX: usize = 1024;
 /// Time between two looks for messages that are too old.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// Time until a message that was in flight when it expired is looked at again,
+/// at the least.
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+
 impl QueueEnv {
     /// Does what is due. True if there was anything.
     ///
@@ -29,10 +34,11 @@ impl QueueEnv {
     /// The first that came up; the rest was done nevertheless, and what failed
     /// is tried again.
     pub(crate) fn step(&self) -> Result<bool> {
-        let timers = self.timer_step();
+        // Leases first: what comes back may have expired meanwhile.
         let leases = self.lease_step();
+        let timers = self.timer_step();
         let swept = self.sweep_step();
-        Ok(timers? | leases? | swept?)
+        Ok(leases? | timers? | swept?)
     }
 
     fn timer_step(&self) -> Result<bool> {
@@ -81,13 +87,16 @@ impl QueueEnv {
             *swept = now;
         }
         let queues: Vec<_> = self.registry().all().map(Arc::clone).collect();
-        let mut did = false;
+        let mut result = Ok(false);
         for queue in queues {
             if let Some(ttl) = queue.options().ttl {
-                did |= queue.sweep(millis(ttl))?;
+                match queue.sweep(millis(ttl)) {
+                    Ok(swept) => result = result.map(|did| did | swept),
+                    Err(error) => result = Err(error),
+                }
             }
         }
-        Ok(did)
+        result
     }
 }
 
@@ -108,23 +117,29 @@ impl QueueState {
     }
 
     /// A message's time is over, unless it is in flight: then it is looked at
-    /// again when it comes back.
+    /// again when it may have come back.
     fn expire(&self, lane: &Lane, offset: Offset) -> Result<()> {
         let mut state = lane.lock();
-        if state.ledger.is_done(offset) || state.ledger.is_in_flight(offset) {
+        if state.ledger.is_done(offset) {
+            return Ok(());
+        }
+        if state.ledger.is_in_flight(offset) {
+            let clock = &self.env.parts.clock;
+            let end = state.ledger.next_lease_end().unwrap_or_default();
+            let wait = end.saturating_sub(clock.monotonic()).max(AGAIN_MIN);
+            self.env.add_timer(Timer {
+                due: after(clock.now(), wait),
+                kind: TimerKind::Expire,
+                partition: lane.id,
+                offset,
+            });
             return Ok(());
         }
         let Some(stored) = lane.read_one(offset)? else {
             return Ok(());
         };
         let failed = state.ledger.failures(offset);
-        let dead = Dead {
-            stored,
-            reason: DeadReason::Expired,
-            error: None,
-            deliveries: failed.map_or(0, |failed| failed.count),
-            first: failed.map(|failed| failed.first),
-        };
+        let dead = Dead::of(stored, DeadReason::Expired, failed);
         self.bury(lane, &mut state, vec![dead], self.background_durability())?;
         Ok(())
     }
@@ -164,7 +179,7 @@ impl QueueState {
                 Err(error) => Err(error),
             };
             match failed {
-                Ok(()) => self.let_go(consumer),
+                Ok(()) => _ = self.let_go(consumer),
                 Err(error) => result = Err(error),
             }
         }
@@ -185,27 +200,17 @@ impl QueueState {
         let mut did = false;
         for lane in self.used() {
             let mut state = lane.lock();
-            let mut dead = Vec::new();
-            while dead.len() < RELEASE_MAX {
-                let Next::Message(stored) = self.next_of(lane, &mut state)? else {
-                    break;
-                };
-                if stored.expires(Some(ttl_ms)).is_none_or(|at| at > now) {
-                    state.ledger.put_back(stored.offset);
-                    break;
-                }
-                let failed = state.ledger.failures(stored.offset);
-                dead.push(Dead {
-                    stored,
-                    reason: DeadReason::Expired,
-                    error: None,
-                    deliveries: failed.map_or(0, |failed| failed.count),
-                    first: failed.map(|failed| failed.first),
-                });
-            }
+            let too_old = |stored: &Stored| self.has_expired(stored, Some(ttl_ms), now);
+            let dead: Vec<_> = self
+                .oldest_free(lane, &state, RELEASE_MAX, too_old)?
+                .into_iter()
+                .map(|stored| {
+                    let failed = state.ledger.failures(stored.offset);
+                    Dead::of(stored, DeadReason::Expired, failed)
+                })
+                .collect();
             did |= !dead.is_empty();
-            let durability = self.background_durability();
-            self.bury_or_return(lane, &mut state, dead, durability)?;
+            self.bury(lane, &mut state, dead, self.background_durability())?;
         }
         Ok(did)
     }

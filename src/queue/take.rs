@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::dead::Dead;
+use super::dead::{Dead, between};
 use super::lane::{Lane, LaneState, Stored};
 use super::ledger::{LeaseAsk, Met, Receipt};
 use super::{ConsumerState, DeadReason, MessageId, QueueState};
@@ -30,8 +30,8 @@ pub(super) enum Next {
 }
 
 /// What a receive asks of each lane.
-struct Want {
-    consumer: u64,
+struct Want<'c> {
+    consumer: &'c ConsumerState,
     until: Duration,
     now: Timestamp,
     ttl_ms: Option<i64>,
@@ -50,7 +50,7 @@ impl QueueState {
             return Ok(Vec::new());
         }
         let mut want = Want {
-            consumer: consumer.id,
+            consumer,
             until: clock
                 .monotonic()
                 .saturating_add(consumer.lease(options.lease)),
@@ -60,8 +60,7 @@ impl QueueState {
             durability: options.durability.min(Durability::Buffered),
         };
         let mut out = Vec::new();
-        let taken = self.take_from_each(consumer, &mut want, &mut out);
-        consumer.hold(u32::try_from(out.len()).unwrap_or(u32::MAX));
+        let taken = self.take_from_each(&mut want, &mut out);
         // What is leased goes out first: nobody else would ever answer for it.
         if out.is_empty() {
             taken?;
@@ -69,18 +68,13 @@ impl QueueState {
         Ok(out)
     }
 
-    fn take_from_each(
-        &self,
-        consumer: &ConsumerState,
-        want: &mut Want,
-        out: &mut Vec<Taken>,
-    ) -> Result<()> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+    fn take_from_each(&self, want: &mut Want<'_>, out: &mut Vec<Taken>) -> Result<()> {
+        let turn = self.take_turn.fetch_add(1, Ordering::Relaxed);
         for number in self.in_turn(turn) {
             if want.left == 0 {
                 break;
             }
-            if !consumer.takes_from(number % self.shards()) {
+            if !want.consumer.takes_from(number % self.shards()) {
                 continue;
             }
             if let Some(lane) = self.lane_if_used(number)? {
@@ -90,8 +84,9 @@ impl QueueState {
         Ok(())
     }
 
-    fn take_from(&self, lane: &Lane, want: &mut Want, out: &mut Vec<Taken>) -> Result<()> {
+    fn take_from(&self, lane: &Lane, want: &mut Want<'_>, out: &mut Vec<Taken>) -> Result<()> {
         let mut state = lane.lock();
+        self.skip_trimmed(lane, &mut state);
         let mut dead = Vec::new();
         let mut taken = Ok(());
         while want.left > 0 {
@@ -103,20 +98,19 @@ impl QueueState {
                     break;
                 }
             };
-            if stored.expires(want.ttl_ms).is_some_and(|at| at <= want.now) {
+            if self.has_expired(&stored, want.ttl_ms, want.now) {
                 let failed = state.ledger.failures(stored.offset);
-                dead.push(Dead {
-                    stored,
-                    reason: DeadReason::Expired,
-                    error: None,
-                    deliveries: failed.map_or(0, |failed| failed.count),
-                    first: failed.map(|failed| failed.first),
-                });
+                dead.push(Dead::of(stored, DeadReason::Expired, failed));
                 continue;
+            }
+            // Other threads take for this consumer, too.
+            if !want.consumer.try_hold() {
+                state.ledger.put_back(stored.offset);
+                break;
             }
             let ask = LeaseAsk {
                 number: self.deliveries.fetch_add(1, Ordering::Relaxed),
-                consumer: want.consumer,
+                consumer: want.consumer.id,
                 until: want.until,
                 bytes: stored.bytes(),
             };
@@ -197,6 +191,30 @@ impl QueueState {
             }
         }
         Ok(Next::Nothing)
+    }
+
+    /// True if the message is too old: by its own time, or by what the queue
+    /// allows. Headers of a topic's records are not the engine's.
+    pub(super) fn has_expired(&self, stored: &Stored, ttl_ms: Option<i64>, now: Timestamp) -> bool {
+        let own = stored.expires().filter(|_| self.owns());
+        let queue = ttl_ms.map(|ttl| stored.timestamp.saturating_add(ttl));
+        own.into_iter().chain(queue).any(|at| at <= now)
+    }
+
+    /// Of a subscription: what the topic's retention dropped is done, but for
+    /// what a consumer has.
+    pub(super) fn skip_trimmed(&self, lane: &Lane, state: &mut LaneState) {
+        if self.owns() {
+            return;
+        }
+        let start = lane.partition.start();
+        let floor = state.ledger.floor();
+        if floor >= start {
+            return;
+        }
+        let mut held = state.ledger.all_in_flight();
+        held.retain(|offset| *offset < start);
+        state.apply(&between(floor, start, &held));
     }
 
     /// True if a subscription wants the message; a queue wants all its own.

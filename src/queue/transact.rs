@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::dead::{Dead, Texts};
 use super::lane::{Lane, Stored};
-use super::send::{complete, expiry_text};
+use super::send::{Reserved, complete, expiry_text};
 use super::settle::Answer;
 use super::work::{Later, Load, Settling, Work};
 use super::{DeadReason, Message, MessageId, QueueEnv, QueueState};
@@ -40,6 +40,16 @@ pub(crate) enum Step<'t> {
         deliveries: u32,
         error: Option<String>,
     },
+}
+
+impl Step<'_> {
+    /// True if it takes a message out of the queue.
+    fn settles(&self, of: &QueueState) -> bool {
+        match self {
+            Self::Ack { queue, .. } | Self::Bury { queue, .. } => queue.id == of.id,
+            Self::Append { .. } | Self::Send { .. } => false,
+        }
+    }
 }
 
 /// Where the records of a transaction went.
@@ -112,6 +122,11 @@ pub(crate) fn transact(
         detached: false,
     };
     let accepted = work.commit(env, how).inspect_err(|_| give_back(&counts))?;
+    for counted in counts.iter().filter(|counted| counted.over) {
+        // It is committed, whatever becomes of this: at worst the queue is too
+        // long until the next send.
+        drop(counted.queue.cut_to_length());
+    }
     Ok(Done {
         places: places(&work.loads, &accepted.appended, steps.len()),
         handle: accepted.handle,
@@ -129,6 +144,9 @@ fn check(env: &QueueEnv, step: &Step<'_>) -> Result<()> {
         return Err(Error::invalid(
             "a transaction is of one store; it has a topic, queue or delivery of another",
         ));
+    }
+    if let Step::Ack { queue, .. } | Step::Bury { queue, .. } = step {
+        queue.check_open()?;
     }
     let Step::Send { queue, message } = step else {
         return Ok(());
@@ -170,12 +188,12 @@ impl Extra {
         else {
             return Ok(Self { expiry, dead: None });
         };
+        let lane = queue.known_lane(answer.id.lane)?;
+        let failed = lane.lock().ledger.failures(answer.id.offset);
         let dead = Dead {
-            stored: stored.as_ref().clone(),
-            reason: DeadReason::Rejected,
             error: error.clone(),
             deliveries: *deliveries,
-            first: None,
+            ..Dead::of(stored.as_ref().clone(), DeadReason::Rejected, failed)
         };
         let texts = Texts::new(&dead, &queue.name, answer.id, now);
         let target = queue.dead_letter()?;
@@ -219,7 +237,7 @@ fn place_record<'w>(
         }
         (Step::Send { queue, message }, _) => {
             let lane = lane_of(queue, queue.lane_for(message, queue.next_turn()))?;
-            let load = Load::of_lane(loads, lane, queue.topic.terms());
+            let load = Load::of_lane(loads, lane, queue.terms_inside());
             load.push(place, record, Later::of(message, now));
         }
         (Step::Bury { queue, answer, .. }, Some((_, _, Some(target)))) => {
@@ -232,36 +250,55 @@ fn place_record<'w>(
     Ok(())
 }
 
-/// Counts the new messages in, queue by queue, if all of them have room.
-fn reserve<'s>(steps: &'s [Step<'_>], extras: &'s [Extra]) -> Result<Vec<(&'s QueueState, u64)>> {
-    let mut counts: Vec<(&QueueState, Vec<Message<'_>>)> = Vec::new();
+/// Messages that were counted in.
+struct Counted<'s> {
+    queue: &'s QueueState,
+    count: u64,
+    /// The oldest make room once the commit is in the log: one that is refused
+    /// drops nothing.
+    over: bool,
+}
+
+/// Counts the new messages in, queue by queue, if all of them have room once
+/// what is answered is done.
+fn reserve<'s>(steps: &'s [Step<'_>], extras: &'s [Extra]) -> Result<Vec<Counted<'s>>> {
+    let mut sent: Vec<(&QueueState, u64)> = Vec::new();
     for step in steps {
-        if let Step::Send { queue, message } = step {
-            match counts.iter_mut().find(|(other, _)| other.id == queue.id) {
-                Some((_, messages)) => messages.push(message.clone()),
-                None => counts.push((queue, vec![message.clone()])),
+        if let Step::Send { queue, .. } = step {
+            match sent.iter_mut().find(|(other, _)| other.id == queue.id) {
+                Some((_, count)) => *count += 1,
+                None => sent.push((queue, 1)),
             }
         }
     }
-    let mut reserved: Vec<(&QueueState, u64)> = Vec::new();
-    for (queue, messages) in &counts {
-        let count = to_u64(messages.len());
-        queue
-            .make_room(count, messages)
-            .inspect_err(|_| give_back(&reserved))?;
-        reserved.push((queue, count));
+    let mut counted: Vec<Counted<'_>> = Vec::new();
+    for (queue, count) in sent {
+        let freed = to_u64(steps.iter().filter(|step| step.settles(queue)).count());
+        let over = match queue.reserve(count, freed) {
+            Ok(Reserved::Fits) => false,
+            Ok(Reserved::Over(_)) => true,
+            Ok(Reserved::Full(error)) | Err(error) => {
+                give_back(&counted);
+                return Err(error);
+            }
+        };
+        counted.push(Counted { queue, count, over });
     }
     let buried = extras.iter().filter_map(|extra| extra.dead.as_ref());
-    for target in buried.filter_map(|(_, _, target)| target.as_deref()) {
-        target.lengthen(1);
-        reserved.push((target, 1));
+    for queue in buried.filter_map(|(_, _, target)| target.as_deref()) {
+        queue.lengthen(1);
+        counted.push(Counted {
+            queue,
+            count: 1,
+            over: false,
+        });
     }
-    Ok(reserved)
+    Ok(counted)
 }
 
-fn give_back(counts: &[(&QueueState, u64)]) {
-    for (queue, count) in counts {
-        queue.shorten(*count);
+fn give_back(counted: &[Counted<'_>]) {
+    for counted in counted {
+        counted.queue.shorten(counted.count);
     }
 }
 

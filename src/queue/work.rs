@@ -206,7 +206,7 @@ impl Work<'_> {
         }
         drop(locked);
         for (queue, consumer) in held {
-            queue.let_go(consumer);
+            _ = queue.let_go(consumer);
         }
         for settling in &self.settlings {
             settling.queue.shorten(to_u64(settling.answers.len()));

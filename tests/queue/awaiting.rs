@@ -62,7 +62,7 @@ fn a_receive_that_is_awaited_wakes_when_time_brings_a_message() {
 fn a_receive_that_is_awaited_wakes_when_its_consumer_has_room_again() {
     watched("awaited room", || {
         let (_world, queue) = World::with(QueueOptions::default());
-        send(&queue, &["a", "b", "c", "d"]);
+        send(&queue, &["a", "b", "c", "d", "e"]);
         let consumer = queue
             .consumer(ConsumerOptions::default().prefetch(1))
             .unwrap();

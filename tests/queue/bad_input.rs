@@ -85,8 +85,11 @@ fn options_out_of_range_are_refused_by_name() {
         (plain().length_max(0), "length_max"),
         (plain().ttl(secs(0)), "ttl"),
         (plain().ttl(std::time::Duration::MAX), "ttl"),
-        (plain().message_bytes_max(1023), "bytes_max"),
-        (plain().message_bytes_max((16 << 20) + 1), "bytes_max"),
+        (plain().message_bytes_max(1023), "message_bytes_max"),
+        (
+            plain().message_bytes_max((16 << 20) + 1),
+            "message_bytes_max",
+        ),
         (plain().segment_bytes_max(4095), "segment_bytes_max"),
     ] {
         fails(

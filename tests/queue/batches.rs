@@ -11,7 +11,7 @@ fn a_batch_with_one_wrong_message_stores_none() {
     let large = "x".repeat((1 << 20) + 1);
     for (wrong, word) in [
         (Message::new("b").priority(10), "priority_max"),
-        (Message::new(&large), "record_bytes_max"),
+        (Message::new(&large), "message_bytes_max"),
     ] {
         let batch = [Message::new("a"), wrong, Message::new("c")];
         let sent = queue.send_batch(&batch, &SendOptions::default());

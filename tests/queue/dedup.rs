@@ -171,7 +171,7 @@ fn a_send_that_was_refused_leaves_its_id_free() {
     let (_world, queue) = World::with(once(60).length_max(1).message_bytes_max(1024));
     let large = "x".repeat(2000);
     let sent = queue.send(&Message::new(&large).dedup_id("1"));
-    fails(sent, ErrorKind::Invalid, &["record_bytes_max"]);
+    fails(sent, ErrorKind::Invalid, &["message_bytes_max"]);
     send_id(&queue, "a", "0");
     let sent = queue.send(&Message::new("b").dedup_id("1"));
     fails(sent, ErrorKind::Busy, &["length_max"]);
@@ -239,7 +239,7 @@ fn wrong_ids_and_windows_are_refused() {
 
 #[test]
 fn an_id_is_kept_through_dead_letters_and_redrives() {
-    let (world, queue, dead) = World::with_dead(once(60));
+    let (_world, queue, dead) = World::with_dead(once(60));
     send_id(&queue, "a", "1");
     take_one(&worker(&queue)).dead_letter(None).unwrap();
     let letter = take_one(&worker(&dead));
@@ -258,7 +258,6 @@ fn an_id_is_kept_through_dead_letters_and_redrives() {
         back.header("duolog-dedup-id").map(|it| &it[..]),
         Some(&b"1"[..])
     );
-    drop(world);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use duolog::{ConsumerOptions, Durability, Message, Queue, QueueOptions, SendOptions};
 
-use crate::world::{World, browse_bodies, counts, secs, send, take, take_bodies, worker};
+use crate::world::{World, browse, browse_bodies, counts, secs, send, take, take_bodies, worker};
 
 fn send_as(queue: &Queue, durability: Durability, bodies: &[&str]) {
     let messages: Vec<_> = bodies.iter().map(|body| Message::new(*body)).collect();
@@ -41,7 +41,7 @@ fn transient_messages_do_not_outlive_the_process_and_hold_nobody_up() {
     world.kill();
     let queue = world.queue("jobs");
     assert_eq!(take_bodies(&worker(&queue), 9), ["d1", "d2"]);
-    assert_eq!(queue.stats().unwrap().in_flight, 2);
+    assert_eq!(counts(&queue), (2, 0, 0), "the consumer is gone");
 }
 
 #[test]
@@ -91,9 +91,25 @@ fn purged_is_purged_even_what_was_not_yet_in_the_log() {
 
 #[test]
 fn cancelled_is_cancelled_even_what_was_not_yet_in_the_log() {
-    let (mut world, queue) = World::with(QueueOptions::default().durability(Durability::Buffered));
-    let id = queue.send(&Message::new("a")).unwrap();
-    queue.cancel(id).unwrap();
+    let (mut world, queue) = World::with(QueueOptions::default());
+    let buffered = SendOptions::default().durability(Durability::Buffered);
+    let ids = queue.send_batch(&[Message::new("b")], &buffered).unwrap();
+    queue.cancel(ids[0]).unwrap();
+    world.step();
+    world.kill();
+    assert_eq!(counts(&world.queue("jobs")), (0, 0, 0));
+}
+
+#[test]
+fn a_cancel_and_a_purge_are_durable_whatever_the_queue_promises() {
+    let options = QueueOptions::default().durability(Durability::Buffered);
+    let (mut world, queue) = World::with(options);
+    send_as(&queue, Durability::Durable, &["a", "b", "c"]);
+    queue.cancel(browse(&queue)[0].id).unwrap();
+    world.kill();
+    let queue = world.queue("jobs");
+    assert_eq!(browse_bodies(&queue), ["b", "c"]);
+    queue.purge().unwrap();
     world.kill();
     assert_eq!(counts(&world.queue("jobs")), (0, 0, 0));
 }

@@ -174,7 +174,7 @@ fn where_all_are_in_flight_nothing_makes_room() {
 fn a_batch_longer_than_the_queue_drops_nothing() {
     let (_world, queue, dead) = full(Overflow::DropOldest);
     let sent = queue.send_batch(&vec![Message::new("x"); 4], &SendOptions::default());
-    fails(sent, ErrorKind::Busy, &["length_max"]);
+    fails(sent, ErrorKind::Invalid, &["length_max", "never fit"]);
     assert_eq!(browse_bodies(&queue), ["a", "b", "c"]);
     assert_eq!(counts(&dead), (0, 0, 0));
 }
@@ -228,13 +228,13 @@ fn a_refused_send_takes_no_room() {
         fails(
             queue.send(&Message::new(&large)),
             ErrorKind::Invalid,
-            &["record_bytes_max"],
+            &["message_bytes_max"],
         );
         let delayed = Message::new(&large).delay(secs(5));
         fails(
             queue.send(&delayed),
             ErrorKind::Invalid,
-            &["record_bytes_max"],
+            &["message_bytes_max"],
         );
     }
     send(&queue, &["a", "b", "c"]);

@@ -45,6 +45,23 @@ fn a_queue_is_no_topic() {
 }
 
 #[test]
+fn what_is_printed_of_a_queue_ends() {
+    let world = World::new();
+    let dead = world.create("dead", QueueOptions::default());
+    let queue = world.create("queue", QueueOptions::default().dead_letter("dead"));
+    let consumer = queue.consumer(duolog::ConsumerOptions::default()).unwrap();
+    let receive = consumer.receive_async(1);
+    for text in [
+        format!("{queue:?}"),
+        format!("{consumer:?} {receive:?}"),
+        format!("{dead:?}"),
+        format!("{:?}", world.engine),
+    ] {
+        assert!((1..200_000).contains(&text.len()), "{} bytes", text.len());
+    }
+}
+
+#[test]
 fn a_topic_is_no_queue() {
     let world = World::new();
     topic(&world.engine, "topic");

@@ -250,7 +250,8 @@ fn what_is_of_another_store_is_refused() {
     let queue = other.create_queue("jobs", QueueOptions::default()).unwrap();
     let log = topic(&other, "log");
     send(&queue, &["a"]);
-    let taken = take_one(&worker(&queue));
+    let consumer = worker(&queue);
+    let taken = take_one(&consumer);
     type Add = fn(&mut duolog::Transaction<'static>, &Queue, &Topic, &Delivery);
     let adds: [Add; 4] = [
         |tx, queue, _, _| _ = tx.send(queue, Message::new("x")),

@@ -107,12 +107,19 @@ impl Consumer {
         let max = check_max(max)?;
         let queue = &self.inner.queue;
         let deadline = Deadline::after(wait);
+        let mut troubled = false;
         loop {
             let seen = queue.signal().seen();
             let mut taken = self.take(max)?;
-            // What time has brought and the background has not seen yet.
-            if taken.is_empty() && self.inner.shared().queue_step()? {
-                taken = self.take(max)?;
+            if taken.is_empty() {
+                // What time has brought and the background has not seen yet: to
+                // any queue. The background tells of what fails there; it must
+                // not make this receive fail, nor turn in circles.
+                let stepped = self.inner.shared().queue_step();
+                troubled = stepped.is_err();
+                if troubled || stepped.is_ok_and(|did| did) {
+                    taken = self.take(max)?;
+                }
             }
             let left = deadline.left().unwrap_or(Duration::MAX);
             if !taken.is_empty() || left.is_zero() {
@@ -120,8 +127,10 @@ impl Consumer {
             }
             // What time brings comes from the background, which looks every now
             // and then; who waits looks at the very moment.
-            let due = queue.until_due().unwrap_or(LOOK);
-            queue.signal().wait(seen, left.min(due).min(LOOK));
+            let due = queue.until_due().unwrap_or(LOOK).min(LOOK);
+            queue
+                .signal()
+                .wait(seen, left.min(if troubled { LOOK } else { due }));
         }
     }
 
@@ -158,15 +167,32 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `Closed`, `Poisoned`, `Full`: then none may be acknowledged.
+    /// `Invalid` for a delivery of another queue, and none is acknowledged;
+    /// `Closed`, `Poisoned`, `Full`: then some, or none, may be.
     pub fn ack_all(&self, deliveries: &[Delivery]) -> Result<Vec<Result<()>>> {
+        for delivery in deliveries {
+            self.check_queue(delivery)?;
+        }
         let answers: Vec<_> = deliveries.iter().map(Delivery::answer).collect();
         let fenced = self.inner.ack(&answers)?;
-        let result = |delivery: &Delivery| {
-            let wrong = fenced.iter().find(|(id, _)| *id == delivery.id());
+        let result = |answer: &Answer| {
+            let wrong = fenced.iter().find(|(wrong, _)| wrong == answer);
             wrong.map_or(Ok(()), |(_, error)| Err(error.clone()))
         };
-        Ok(deliveries.iter().map(result).collect())
+        Ok(answers.iter().map(result).collect())
+    }
+
+    /// Refuses a delivery of another queue: its receipt means nothing here, or
+    /// something else.
+    fn check_queue(&self, delivery: &Delivery) -> Result<()> {
+        if Arc::ptr_eq(delivery.queue(), &self.inner.queue) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "delivery of message {} is from another queue, {:?}; acknowledge it there",
+            delivery.id(),
+            delivery.queue().name
+        )))
     }
 
     /// Gives deliveries back that failed, as [`Delivery::nack_with`] does each, and
@@ -198,9 +224,17 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `Fenced` if `delivery` is not this consumer's any more, and nothing is
-    /// changed; `Closed`, `Poisoned`, `Full`.
+    /// `Fenced` if `delivery` is not this consumer's any more, `Invalid` if it
+    /// never was, and nothing is changed; `Closed`, `Poisoned`, `Full`.
     pub fn ack_through(&self, delivery: &Delivery) -> Result<usize> {
+        self.check_queue(delivery)?;
+        if !delivery.is_of(&self.inner) {
+            return Err(Error::invalid(format!(
+                "delivery of message {} is from another consumer; what came before it there is \
+                 not this one's",
+                delivery.id()
+            )));
+        }
         let queue = &self.inner.queue;
         let answers = queue.delivered_through(&self.inner.state, delivery.answer())?;
         let count = answers.len();

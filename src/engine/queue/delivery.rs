@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::consumer::Inner;
 use crate::error::Result;
 use crate::ids::Timestamp;
+use crate::queue::message::check_span;
 use crate::queue::{Answer, DeathNote, MessageId, QueueState, Stored, Taken, Verdict, death_note};
 use crate::wal::CommitHandle;
 
@@ -62,6 +63,10 @@ impl Delivery {
 
     pub(in crate::engine) fn queue(&self) -> &Arc<QueueState> {
         &self.consumer.queue
+    }
+
+    pub(super) fn is_of(&self, consumer: &Arc<Inner>) -> bool {
+        Arc::ptr_eq(&self.consumer, consumer)
     }
 
     pub(in crate::engine) fn stored(&self) -> &Stored {
@@ -161,8 +166,9 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// As [`Self::ack`].
+    /// `Invalid` for a delay of more than 100 years; as [`Self::ack`].
     pub fn nack_with(&self, delay: Option<Duration>, error: Option<&str>) -> Result<()> {
+        check_span("delay", delay)?;
         self.fail(Verdict::Nack {
             delay,
             error: error.map(str::to_owned),

@@ -342,8 +342,9 @@ impl Queue {
     /// chooses, at most `max`. Each commit takes up to 128 from here and puts them
     /// there: none is lost or doubled, whatever happens. How many it were.
     ///
-    /// Body, key, headers and the time of sending are kept. Delays and the marks
-    /// of earlier deaths are not.
+    /// Body, key, headers, the time of sending and that of expiry are kept. Delays
+    /// are not, and of earlier deaths only their number. A `target` may grow
+    /// longer than its `length_max`: nothing is lost where it has no room.
     ///
     /// # Errors
     ///
