@@ -14,6 +14,7 @@ use crate::io::{FileSystem, OsFileSystem};
 
 mod dump;
 mod item;
+mod queues;
 mod report;
 mod segments;
 mod store;

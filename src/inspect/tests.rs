@@ -25,6 +25,7 @@ use crate::segment::{SegmentEnv, SegmentMeta, SegmentWriter};
 mod agreement;
 mod damage;
 mod engine;
+mod queues;
 mod shown;
 mod strangers;
 
@@ -171,6 +172,8 @@ impl Bench {
         };
         let bench = Self { disk, snapshot };
         bench.write_snapshot();
+        let timers = bench.disk.open_root(Path::new("/store/timers"), true);
+        drop(timers.unwrap());
         Bench::log().write(&bench.disk, 4);
         // A file that is to be used next, and has been used before.
         let old = Log::new(1, 0).group(&[append(0)], 0);

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::queues;
 use super::report::{VerifyReport, range};
 use super::segments;
 use super::store::{SnapshotFile, Store, decode_error};
@@ -102,6 +103,10 @@ pub(super) fn verify(
             torn.file, torn.position, torn.lsn, torn.bytes
         ));
     }
+    if let Some((file, _)) = snapshot {
+        queues::verify_sections(&file.path, state, &mut report);
+    }
+    queues::verify_timers(&store, state, &mut report, &mut progress)?;
     for alive in state.partitions.iter().filter_map(|it| dropped.alive(it)) {
         segments::verify_partition(&store, state, &alive, &mut report, &mut progress);
     }

@@ -426,6 +426,16 @@ impl TimersEnv {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Reads a run from its first block to its last, and returns its length in
+    /// bytes. For who checks a store that is closed.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it is not what the snapshot says, and the byte at which.
+    pub(crate) fn check(&self, meta: &RunMeta) -> Result<u64, (u64, Error)> {
+        Run::check(self, meta)
+    }
+
     fn seed(&self, number: u64) -> Seed {
         run_seed(self.store, number)
     }

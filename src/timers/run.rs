@@ -50,6 +50,30 @@ impl Run {
     /// `Corrupt` if the file is missing, has another length than it had, or is
     /// not what the snapshot says; the message names it.
     pub(super) fn open(env: &TimersEnv, meta: &RunMeta) -> Result<Self> {
+        let mut run = Self::open_unread(env, meta)?;
+        run.file.advise(0, run.len(), Advice::Sequential);
+        run.seek(meta.taken)?;
+        Ok(run)
+    }
+
+    /// Reads the whole run that a snapshot lists, block by block, and returns
+    /// its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Run::open`], and the byte at which it does not check out.
+    pub(super) fn check(env: &TimersEnv, meta: &RunMeta) -> Result<u64, (u64, Error)> {
+        let mut run = Self::open_unread(env, meta).map_err(|error| (0, error))?;
+        while run.left() > 0 {
+            let position = run.next * to_u64(TIMER_BLOCK_LEN);
+            run.load().map_err(|error| (position, error))?;
+            while run.pop().is_some() {}
+        }
+        Ok(run.len())
+    }
+
+    /// Opens it before its first timer, with nothing read but the header.
+    fn open_unread(env: &TimersEnv, meta: &RunMeta) -> Result<Self> {
         let file = env
             .dir
             .open(&run_name(meta.number), OpenMode::Read)
@@ -77,10 +101,12 @@ impl Run {
         if meta.taken >= meta.entries {
             return Err(damaged(meta.number, "has no timer left, and is listed"));
         }
-        let len = (run.blocks + 1) * to_u64(TIMER_BLOCK_LEN);
-        run.file.advise(0, len, Advice::Sequential);
-        run.seek(meta.taken)?;
         Ok(run)
+    }
+
+    /// Bytes of the file.
+    fn len(&self) -> u64 {
+        (self.blocks + 1) * to_u64(TIMER_BLOCK_LEN)
     }
 
     fn check_header(&mut self) -> Result<()> {
