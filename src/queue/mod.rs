@@ -39,6 +39,7 @@ pub(crate) mod ledger;
 pub(crate) mod message;
 pub(crate) mod offsets;
 mod oldest;
+mod once;
 mod saved;
 mod send;
 mod settle;

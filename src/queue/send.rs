@@ -1,6 +1,5 @@
 //! Sending: messages to lanes, in one commit with their delays.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,12 +8,11 @@ use super::work::{Later, Load, Work};
 use super::{Message, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
-use crate::format::dedup::{self, Seen};
+use crate::format::dedup;
 use crate::format::ledger::Change;
 use crate::ids::{Lsn, PartitionId, Timestamp, to_u64};
 use crate::options::{Durability, OnLimit, Overflow};
 use crate::partition::{Appended, How, Part, Picked, commit_together};
-use crate::signal::lock;
 use crate::timers::{Timer, TimerKind};
 use crate::wal::CommitHandle;
 
@@ -127,7 +125,7 @@ impl QueueState {
     }
 
     /// Messages that go to several lanes, or not as they are.
-    fn send_mixed(
+    pub(super) fn send_mixed(
         &self,
         messages: &[Message<'_>],
         how: How,
@@ -194,89 +192,6 @@ impl QueueState {
             None => turn % shards,
         };
         u32::from(message.priority) * shards + shard
-    }
-
-    /// Messages of which some may have been sent before: those are not stored
-    /// again, and get the id of the first.
-    fn send_once(&self, messages: &[Message<'_>], how: How, window: Duration) -> Result<Sent> {
-        let now = self.env.parts.clock.now();
-        let mut dedup = lock(&self.dedup);
-        dedup.forget(now);
-        let mut fresh = Vec::new();
-        // For each message: the place among the fresh ones, or the id it has.
-        let mut answers = Vec::with_capacity(messages.len());
-        let mut here = HashMap::new();
-        let mut newest = Lsn::ZERO;
-        let transient = how.durability == Durability::Transient;
-        for message in messages {
-            let hash = message.dedup_id.map(|id| dedup::hash(id.as_bytes()));
-            let known = hash.and_then(|hash| dedup.get(hash, now));
-            // What dies with the process does not stand for what must not.
-            let known = known.filter(|known| transient || known.frame.is_some());
-            if let Some(known) = known {
-                newest = newest.max(known.frame.unwrap_or_default());
-                answers.push(Err(known.id));
-                continue;
-            }
-            let place = *hash.map_or(&mut fresh.len(), |hash| {
-                here.entry(hash).or_insert(fresh.len())
-            });
-            if place == fresh.len() {
-                fresh.push(message.clone());
-            }
-            answers.push(Ok(place));
-        }
-        if dedup.is_full(here.len()) {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                format!(
-                    "queue {:?} remembers 1,048,576 deduplication ids, which is the most; retry \
-                     when some are over, or make `dedup_window` shorter",
-                    self.name
-                ),
-            ));
-        }
-        let mut sent = Sent {
-            ids: Vec::new(),
-            handle: None,
-            end: None,
-        };
-        if !fresh.is_empty() {
-            let until = after(now, window);
-            self.make_room(to_u64(fresh.len()), &fresh)?;
-            let stored = self.send_mixed(&fresh, how, Some(until));
-            if stored.is_err() {
-                self.shorten(to_u64(fresh.len()));
-            }
-            sent = stored?;
-            for (message, id) in fresh.iter().zip(&sent.ids) {
-                if let Some(dedup_id) = message.dedup_id {
-                    let seen = Seen {
-                        hash: dedup::hash(dedup_id.as_bytes()),
-                        lane: id.lane,
-                        offset: id.offset,
-                        until,
-                    };
-                    dedup.insert(&seen, sent.end);
-                }
-            }
-        }
-        drop(dedup);
-        let wal = self.env.parts.wal()?;
-        if how.durability == Durability::Durable && newest > wal.durable() {
-            // The first one is on its way: its answer is this one's.
-            wal.sync()?;
-        }
-        let id = |answer| match answer {
-            Ok(place) => sent.ids.get::<usize>(place).copied(),
-            Err(id) => Some(id),
-        };
-        let ids = answers.into_iter().filter_map(id).collect();
-        Ok(Sent {
-            ids,
-            handle: sent.handle,
-            end: sent.end,
-        })
     }
 
     /// Counts messages in, if the queue may be so long, or can make room.

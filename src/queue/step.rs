@@ -17,10 +17,10 @@ use crate::signal::lock;
 use crate::timers::{Timer, TimerKind};
 
 /// Timers that one step lets go, and leases of a lane that it ends.
-const RELEASE_MAX: usize = 1024;
+pub(super) const RELEASE_MAX: usize = 1024;
 
 /// Time between two looks for messages that are too old.
-const SWEEP: Duration = Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_millis(100);
 
 /// Time until a message that was in flight when it expired is looked at again,
 /// at the least.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::dead::{Dead, between};
 use super::lane::{Lane, LaneState, Stored};
 use super::ledger::{LeaseAsk, Met, Receipt};
+use super::step::RELEASE_MAX;
 use super::{ConsumerState, DeadReason, MessageId, QueueState};
 use crate::error::Result;
 use crate::ids::Timestamp;
@@ -101,6 +102,12 @@ impl QueueState {
             if self.has_expired(&stored, want.ttl_ms, want.now) {
                 let failed = state.ledger.failures(stored.offset);
                 dead.push(Dead::of(stored, DeadReason::Expired, failed));
+                // A backlog that expired while nobody was there is no request for
+                // memory.
+                if dead.len() >= RELEASE_MAX {
+                    let some = std::mem::take(&mut dead);
+                    self.bury_or_return(lane, &mut state, some, want.durability)?;
+                }
                 continue;
             }
             // Other threads take for this consumer, too.

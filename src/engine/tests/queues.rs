@@ -264,7 +264,7 @@ fn a_subscription_sees_the_partitions_that_its_topic_gets_later() {
     drop(engine);
     // The newest snapshot is damaged: the one before has one partition.
     let files = bench.disk.list_files().into_iter().map(|(path, _)| path);
-    let newest = files.filter(|path| path.ends_with(".snap")).max();
+    let newest = files.filter(|path| path.contains("snapshot/")).max();
     bench.disk.flip_bit(newest.unwrap(), 70, 1);
     let engine = bench.open();
     assert_eq!(bodies(&engine.queue("v").unwrap()), [b""; 0]);
