@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{CheckpointState, Shared, create};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::Entry;
 use crate::format::layout;
 use crate::format::snapshot::Snapshot;
@@ -168,7 +168,14 @@ impl Shared {
     /// without its timer would wait for ever.
     fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
         self.rewrite_timers(Timers::begin_spill)?;
-        self.rewrite_timers(Timers::begin_merge)?;
+        match self.rewrite_timers(Timers::begin_merge) {
+            // Who waits for those timers is told. The runs stay as they are, and
+            // the snapshot lists them.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.event(&format!("runs of timers cannot be merged: {error}"));
+            }
+            other => other?,
+        }
         // A lane that came after the cut is in the log with all that it has.
         let partitions: HashMap<_, _> = snapshot
             .topics

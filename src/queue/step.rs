@@ -215,6 +215,11 @@ impl QueueState {
         Ok(did)
     }
 
+    /// True if a message is still delayed although its time has come.
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        self.used().any(|lane| lane.lock().ledger.is_overdue(now))
+    }
+
     /// Monotonic time at which the first lease ends here.
     pub(crate) fn next_lease_end(&self) -> Option<Duration> {
         self.used()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Delivery;
 use crate::clock::Deadline;
 use crate::engine::{Engine, Shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Answer, ConsumerState, MessageId, QueueState, Refused, Taken};
 use crate::wal::CommitHandle;
 
@@ -102,12 +102,14 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `Invalid` if `max` is 0; `Closed`; `Corrupt` if what is next is damaged.
+    /// `Invalid` if `max` is 0; `Closed`; `Corrupt` if what is next is damaged, and,
+    /// where `wait` passed in vain, if the delay of a message is over and what
+    /// says so is damaged.
     pub fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         let max = check_max(max)?;
         let queue = &self.inner.queue;
         let deadline = Deadline::after(wait);
-        let mut troubled = false;
+        let mut trouble = None;
         loop {
             let seen = queue.signal().seen();
             let mut taken = self.take(max)?;
@@ -116,21 +118,26 @@ impl Consumer {
                 // any queue. The background tells of what fails there; it must
                 // not make this receive fail, nor turn in circles.
                 let stepped = self.inner.shared().queue_step();
-                troubled = stepped.is_err();
-                if troubled || stepped.is_ok_and(|did| did) {
+                let did = stepped.as_ref().is_ok_and(|did| *did);
+                trouble = stepped.err();
+                if did || trouble.is_some() {
                     taken = self.take(max)?;
                 }
             }
             let left = deadline.left().unwrap_or(Duration::MAX);
-            if !taken.is_empty() || left.is_zero() {
+            if !taken.is_empty() {
                 return Ok(taken);
+            }
+            if left.is_zero() {
+                let own = trouble.filter(|error| self.is_concerned(error));
+                return own.map_or(Ok(taken), Err);
             }
             // What time brings comes from the background, which looks every now
             // and then; who waits looks at the very moment.
             let due = queue.until_due().unwrap_or(LOOK).min(LOOK);
             queue
                 .signal()
-                .wait(seen, left.min(if troubled { LOOK } else { due }));
+                .wait(seen, left.min(if trouble.is_some() { LOOK } else { due }));
         }
     }
 
@@ -146,6 +153,13 @@ impl Consumer {
             max,
             waker: None,
         }
+    }
+
+    /// Timers are of all queues: where some cannot be read, it is the matter of
+    /// those that wait for one.
+    fn is_concerned(&self, error: &Error) -> bool {
+        let now = self.inner.shared().options.clock.now();
+        error.kind() == ErrorKind::Corrupt && self.inner.queue.is_overdue(now)
     }
 
     fn take(&self, max: u32) -> Result<Vec<Delivery>> {

@@ -1,7 +1,7 @@
 //! How many messages are what, and what the ledger takes.
 
 use super::{Ledger, Rest};
-use crate::ids::{Offset, to_u64};
+use crate::ids::{Offset, Timestamp, to_u64};
 
 impl Ledger {
     pub(crate) fn in_flight(&self) -> u64 {
@@ -17,6 +17,12 @@ impl Ledger {
         self.rest
             .as_ref()
             .map_or(0, |rest| to_u64(rest.delays.len()))
+    }
+
+    /// True if one is delayed although its time has come. Looks at all.
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        let mut dues = self.rest.iter().flat_map(|rest| rest.delays.values());
+        dues.any(|due| *due <= now)
     }
 
     /// How many wait for their order key.
