@@ -10,6 +10,8 @@ use duolog::{ConsumerOptions, Delivery, ErrorKind, Message, QueueOptions, Result
 use crate::support::{Bell, Place, block_on, fails, small, watched};
 use crate::world::{World, body, secs, send, take, take_bodies, take_one, worker};
 
+type Answer = fn(&Delivery);
+
 /// Polls once.
 fn poll<F: Future + Unpin>(future: &mut F, bell: &Arc<Bell>) -> Poll<F::Output> {
     let waker = Waker::from(Arc::clone(bell));
@@ -66,7 +68,6 @@ fn a_receive_that_is_awaited_wakes_when_its_consumer_has_room_again() {
         let consumer = queue
             .consumer(ConsumerOptions::default().prefetch(1))
             .unwrap();
-        type Answer = fn(&Delivery);
         let answers: [Answer; 3] = [
             |held| held.ack().unwrap(),
             |held| held.dead_letter(None).unwrap(),

@@ -95,7 +95,9 @@ fn an_answer_after_the_lease_gives_no_room_twice() {
     let late = take(&consumer, 2);
     world.pass(secs(10));
     assert_eq!(consumer.held(), 0);
-    late.iter().for_each(|late| late.ack().unwrap());
+    for late in &late {
+        late.ack().unwrap();
+    }
     assert_eq!(consumer.held(), 0);
     assert_eq!(take(&consumer, 5).len(), 1);
 }
@@ -117,7 +119,9 @@ fn threads_that_share_a_consumer_never_hold_more_than_it_may() {
                 if stats.in_flight > 3 {
                     over.store(true, Ordering::Relaxed);
                 }
-                taken.iter().for_each(|taken| taken.ack().unwrap());
+                for taken in &taken {
+                    taken.ack().unwrap();
+                }
                 if stats.ready + stats.in_flight == 0 {
                     return;
                 }

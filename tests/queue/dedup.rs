@@ -104,7 +104,10 @@ fn a_durable_duplicate_of_a_buffered_message_waits_until_that_is_durable() {
     let (mut world, queue) = World::with(once(60));
     let message = Message::new("a").dedup_id("1");
     let first = queue
-        .send_batch(&[message.clone()], &as_durability(Durability::Buffered))
+        .send_batch(
+            std::slice::from_ref(&message),
+            &as_durability(Durability::Buffered),
+        )
         .unwrap();
     assert_eq!(queue.send(&message).unwrap(), first[0]);
     world.kill();
@@ -121,7 +124,7 @@ fn a_duplicate_of_a_message_that_is_not_durable_yet_waits_with_it() {
     let (mut world, queue) = World::with(once(60));
     let message = Message::new("a").dedup_id("1");
     let ticket = queue
-        .send_nowait(&[message.clone()], &SendOptions::default())
+        .send_nowait(std::slice::from_ref(&message), &SendOptions::default())
         .unwrap();
     let second = queue.send(&message).unwrap();
     assert_eq!(ticket.ids(), [second]);
@@ -136,7 +139,9 @@ fn an_id_of_a_transient_message_ends_with_it() {
         let (mut world, queue) = World::with(once(60));
         let message = Message::new("t").dedup_id("1");
         let transient = as_durability(Durability::Transient);
-        let first = queue.send_batch(&[message.clone()], &transient).unwrap();
+        let first = queue
+            .send_batch(std::slice::from_ref(&message), &transient)
+            .unwrap();
         assert_eq!(queue.send_batch(&[message], &transient).unwrap(), first);
         send(&queue, &["d"]);
         if checkpoint {
@@ -158,7 +163,9 @@ fn a_transient_message_does_not_stand_for_a_durable_one() {
     let (mut world, queue) = World::with(once(60));
     let message = Message::new("a").dedup_id("1");
     let transient = as_durability(Durability::Transient);
-    queue.send_batch(&[message.clone()], &transient).unwrap();
+    queue
+        .send_batch(std::slice::from_ref(&message), &transient)
+        .unwrap();
     let durable = queue.send(&message).unwrap();
     assert_eq!(queue.send(&message).unwrap(), durable);
     world.kill();
@@ -225,7 +232,7 @@ fn ids_are_not_looked_at_without_a_window() {
 #[test]
 fn wrong_ids_and_windows_are_refused() {
     let (world, queue) = World::with(once(60));
-    for id in ["".to_owned(), "x".repeat(257)] {
+    for id in [String::new(), "x".repeat(257)] {
         let sent = queue.send(&Message::new("a").dedup_id(&id));
         fails(sent, ErrorKind::Invalid, &["deduplication", "256"]);
     }

@@ -65,7 +65,9 @@ fn a_body_is_stored_once_for_all_subscriptions() {
         let consumer = worker(queue);
         let taken = take(&consumer, 9);
         assert_eq!(taken.len(), 5);
-        taken.iter().for_each(|it| it.ack().unwrap());
+        for it in &taken {
+            it.ack().unwrap();
+        }
     }
     world.engine.checkpoint().unwrap();
     let more = world.engine.stats().wal_bytes - logged;
@@ -147,7 +149,9 @@ fn what_retention_drops_is_gone_from_the_subscription_too() {
     for taken in rest {
         taken.ack().unwrap();
     }
-    before.iter().for_each(|it| drop(it.nack()));
+    for it in &before {
+        drop(it.nack());
+    }
     world.pass(secs(60));
     assert!(take(&consumer, 9).is_empty());
     assert_eq!(counts(&queue), (0, 0, 0));
@@ -249,9 +253,9 @@ fn records_with_many_headers_or_headers_of_the_engine_can_die_too() {
         ["many", "old"],
         "a topic's headers are its own"
     );
-    taken
-        .iter()
-        .for_each(|it| it.dead_letter(Some("no")).unwrap());
+    for it in &taken {
+        it.dead_letter(Some("no")).unwrap();
+    }
     let letters = browse(&world.queue("dead"));
     assert_eq!(letters.len(), 2);
     assert_eq!(

@@ -7,6 +7,8 @@ use crate::world::{
     World, browse, browse_bodies, counts, secs, send, take, take_one, text, worker,
 };
 
+type End<'e> = Box<dyn Fn() + 'e>;
+
 fn full(overflow: Overflow) -> (World, duolog::Queue, duolog::Queue) {
     let options = QueueOptions::default().length_max(3).overflow(overflow);
     let (world, queue, dead) = World::with_dead(options);
@@ -51,7 +53,6 @@ fn every_end_of_a_message_makes_room() {
     let (world, queue, _dead) = full(Overflow::Reject);
     let other = world.create("other", QueueOptions::default());
     let consumer = worker(&queue);
-    type End<'e> = Box<dyn Fn() + 'e>;
     let ends: Vec<(&str, End<'_>)> = vec![
         ("ack", Box::new(|| take_one(&consumer).ack().unwrap())),
         (

@@ -126,7 +126,7 @@ fn what_is_no_dead_letter_stays() {
 fn a_redrive_of_thousands_keeps_their_order() {
     let (world, queue, dead) = World::with_dead(QueueOptions::default().ttl(secs(60)));
     let bodies: Vec<_> = (0..1000).map(|n| format!("{n:04}")).collect();
-    let messages: Vec<_> = bodies.iter().map(|body| Message::new(body)).collect();
+    let messages: Vec<_> = bodies.iter().map(Message::new).collect();
     queue
         .send_batch(&messages, &duolog::SendOptions::default())
         .unwrap();

@@ -27,7 +27,9 @@ fn a_message_that_failed_keeps_its_priority() {
     let consumer = worker(&queue);
     let taken = take(&consumer, 4);
     assert_eq!(bodies(&taken), ["high", "mid", "mid 2", "low"]);
-    taken.iter().for_each(|taken| taken.nack().unwrap());
+    for taken in &taken {
+        taken.nack().unwrap();
+    }
     assert_eq!(take_bodies(&consumer, 4), ["high", "mid", "mid 2", "low"]);
 }
 

@@ -11,6 +11,8 @@ use crate::world::{
     worker,
 };
 
+type Add = fn(&mut duolog::Transaction<'static>, &Queue, &Topic, &Delivery);
+
 /// Two queues, a topic, and a delivery from the first.
 struct Stage {
     world: World,
@@ -252,7 +254,6 @@ fn what_is_of_another_store_is_refused() {
     send(&queue, &["a"]);
     let consumer = worker(&queue);
     let taken = take_one(&consumer);
-    type Add = fn(&mut duolog::Transaction<'static>, &Queue, &Topic, &Delivery);
     let adds: [Add; 4] = [
         |tx, queue, _, _| _ = tx.send(queue, Message::new("x")),
         |tx, _, log, _| _ = tx.append(log, Record::new("x")),
@@ -391,7 +392,7 @@ fn a_chain_of_transactions_brings_each_result_once_whatever_is_killed() {
             let result = text(taken.body());
             let mut tx = stage.world.engine.transaction();
             tx.ack(&taken).send(&stage.done, Message::new(&result));
-            if round % 4 != 0 {
+            if !round.is_multiple_of(4) {
                 tx.commit().unwrap();
             }
         }

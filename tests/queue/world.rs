@@ -8,6 +8,7 @@ use std::time::Duration;
 use duolog::clock::ManualClock;
 use duolog::{
     Browsed, Consumer, ConsumerOptions, Delivery, Engine, Message, Options, Queue, QueueOptions,
+    SendOptions,
 };
 
 use crate::support::{Place, manual};
@@ -132,8 +133,10 @@ pub(crate) fn send(queue: &Queue, bodies: &[&str]) {
 /// Sends `count` messages: `0`, `1` and so on.
 pub(crate) fn send_numbers(queue: &Queue, count: usize) {
     let bodies: Vec<String> = (0..count).map(|n| n.to_string()).collect();
-    let messages: Vec<_> = bodies.iter().map(|body| Message::new(body)).collect();
-    queue.send_batch(&messages, &Default::default()).unwrap();
+    let messages: Vec<_> = bodies.iter().map(Message::new).collect();
+    queue
+        .send_batch(&messages, &SendOptions::default())
+        .unwrap();
 }
 
 /// A consumer that may hold any number.

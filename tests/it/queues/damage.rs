@@ -54,7 +54,7 @@ impl Store {
 
     fn runs(&self) -> Vec<String> {
         let files = self.disk.list_files().into_iter().map(|(path, _)| path);
-        files.filter(|path| path.ends_with(".run")).collect()
+        files.filter(|path| path.contains("timers/")).collect()
     }
 }
 
@@ -138,7 +138,7 @@ fn behind_a_damaged_block_of_timers_messages_wait_and_none_is_lost() {
         // What has nothing to do with it goes on.
         send(&engine, "jobs", SPILLED, 1, 0);
         send(&engine, "jobs", SPILLED + 1, 1, 10);
-        store.clock.advance(Duration::from_millis(2000));
+        store.clock.advance(Duration::from_secs(2));
         let mut got = BTreeSet::new();
         assert!(
             work(&engine, "jobs", &mut got, &at),

@@ -303,10 +303,10 @@ impl World {
                 let options = QueueOptions::default()
                     .dead_letter("dead")
                     .max_deliveries(2);
-                let made =
+                let answer =
                     engine.subscribe(name, topic, Filter::default(), options.clone(), *from_start);
                 let queue = make(&options, Some(topic));
-                (made.map(drop), Doubt::Create((*name).to_owned(), queue))
+                (answer.map(drop), Doubt::Create((*name).to_owned(), queue))
             }
             other => unreachable!("{other:?} changes no queue"),
         };
@@ -396,9 +396,12 @@ impl World {
             .collect();
         let records: Vec<_> = bodies
             .iter()
-            .map(|(number, body, header)| match number.is_multiple_of(3) {
-                true => Record::new(body).header(HEADER, header),
-                false => Record::new(body),
+            .map(|(number, body, header)| {
+                let record = Record::new(body);
+                if number.is_multiple_of(3) {
+                    return record.header(HEADER, header);
+                }
+                record
             })
             .collect();
         let result = engine
@@ -427,6 +430,7 @@ impl World {
         result.map(drop)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one send, and what may come of it")]
     fn send(&mut self, engine: &Engine, send: &Send) -> Result<(), Error> {
         self.model.ghosts |= send.durability == Durability::Transient;
         let first = self.model.next_number;
@@ -461,21 +465,21 @@ impl World {
             })
             .collect();
         let options = SendOptions::default().durability(send.durability);
-        let sent = engine.queue(send.queue)?.send_batch(&messages, &options);
+        let answer = engine.queue(send.queue)?.send_batch(&messages, &options);
         self.model.next_number += numbers.len() as u64;
         self.model.next_group += 1;
-        if is_refused(&sent) {
-            return sent.map(drop);
+        if is_refused(&answer) {
+            return answer.map(drop);
         }
         let mut stored = numbers.clone();
         if let Some(dedup_id) = send.dedup_id {
-            let id = sent.as_ref().map_or(NOWHERE, |ids| ids[0]);
+            let id = answer.as_ref().map_or(NOWHERE, |ids| ids[0]);
             let entry = (send.queue.to_owned(), dedup_id);
             match self.model.seen.entry(entry) {
                 Entry::Vacant(free) => drop(free.insert((first, id))),
                 Entry::Occupied(known) => {
                     let (number, first_id) = *known.get();
-                    let same = sent.is_err() || first_id == NOWHERE || id == first_id;
+                    let same = answer.is_err() || first_id == NOWHERE || id == first_id;
                     assert!(
                         same,
                         "{dedup_id} has {id}, and message {number} had {first_id}"
@@ -498,7 +502,7 @@ impl World {
                 death: None,
                 logged: send.durability != Durability::Transient,
             };
-            let durable = send.durability == Durability::Durable && sent.is_ok();
+            let durable = send.durability == Durability::Durable && answer.is_ok();
             let known = Known {
                 size: *size,
                 key: key(number),
@@ -512,7 +516,7 @@ impl World {
             };
             self.model.messages.insert((String::new(), number), known);
         }
-        sent.map(drop)
+        answer.map(drop)
     }
 
     fn receive(
@@ -631,6 +635,10 @@ impl World {
     }
 
     /// Nacks, with a delay if given; or rejects.
+    #[expect(
+        clippy::option_option,
+        reason = "no nack, one by the backoff, or one with a delay"
+    )]
     fn fail(&mut self, name: &str, count: usize, nack: Option<Option<u64>>) -> Result<(), Error> {
         let (keys, deliveries) = self.take_held(name, count);
         let engine = self.engine.clone().expect("it is open");
@@ -706,9 +714,10 @@ impl World {
         }
         for (n, body) in (0..).zip(&bodies) {
             let message = Message::new(body);
-            let message = match (first + n).is_multiple_of(3) {
-                true => message.header(HEADER, &headers[usize::from(n > 0)]),
-                false => message,
+            let message = if (first + n).is_multiple_of(3) {
+                message.header(HEADER, &headers[usize::from(n > 0)])
+            } else {
+                message
             };
             transaction.send(&target, message);
         }
