@@ -1,22 +1,16 @@
-//! Looking at messages without taking them, and moving, cancelling and purging
-//! them.
-
-use std::collections::BTreeSet;
+//! Looking at messages without taking them; cancelling, purging, replaying.
 
 use bytes::Bytes;
 
-use super::dead::{between, carried, death_note, done_each};
-use super::lane::{Lane, LaneState, Stored};
-use super::message::{DEAD_COUNT, DEDUP_ID, EXPIRES, ORIGIN, RESERVED_PREFIX};
+use super::dead::{between, death_note, done_each};
+use super::lane::{Lane, Stored};
 use super::{DeathNote, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Record;
 use crate::format::entry::Entry;
 use crate::format::ledger::Change;
 use crate::ids::{Offset, Timestamp, to_u64};
 use crate::options::Durability;
-use crate::partition::{Appended, How, Part, Picked};
-use crate::sync::FairMutexGuard;
+use crate::partition::How;
 use crate::wal::CommitHandle;
 
 /// What a message of a queue is at present.
@@ -71,14 +65,6 @@ impl Browsed {
         found.map(|(_, value)| value)
     }
 }
-
-/// Messages that one commit moves.
-const MOVE_MESSAGES: usize = 128;
-const MOVE_BYTES: u64 = 1 << 20;
-
-/// What a message that was moved has beside what it had, without the name of
-/// its queue, and its encoding.
-const MOVED_BYTES: u64 = 128;
 
 impl QueueState {
     /// Messages that are not done, from `from` on, at most `max`: lane by lane,
@@ -136,7 +122,7 @@ impl QueueState {
     }
 
     /// Of messages that were read, those that are not done.
-    fn open_among(&self, lane: &Lane, stored: Vec<Stored>) -> Vec<Browsed> {
+    pub(super) fn open_among(&self, lane: &Lane, stored: Vec<Stored>) -> Vec<Browsed> {
         let ledger = &lane.lock().ledger;
         let open = stored
             .into_iter()
@@ -197,7 +183,7 @@ impl QueueState {
     }
 
     /// How it writes what somebody asked for who is no consumer.
-    fn own_how(&self) -> How {
+    pub(super) fn own_how(&self) -> How {
         let options = self.options();
         How {
             durability: Durability::Durable,
@@ -275,165 +261,6 @@ impl QueueState {
         self.signal.notify();
         Ok((purged, last))
     }
-
-    /// Moves messages that nobody has to another queue, those that `wanted`
-    /// chooses, at most `max`; each commit takes up to `at_once` from here and puts
-    /// them there. `pause` is called between commits with how many were moved.
-    pub(crate) fn move_to(
-        &self,
-        target: &Self,
-        (max, at_once): (u64, usize),
-        wanted: &mut dyn FnMut(&Browsed) -> bool,
-        pause: &mut dyn FnMut(u64),
-    ) -> Result<u64> {
-        self.check_open()?;
-        if target.id == self.id || !target.owns() {
-            return Err(Error::invalid(format!(
-                "cannot move messages from queue {:?} to {:?}; choose another queue that is no \
-                 subscription",
-                self.name, target.name
-            )));
-        }
-        let mut moved = 0;
-        for number in 0..self.lane_count() {
-            let Some(lane) = self.lane_if_used(number)? else {
-                continue;
-            };
-            let (mut at, end) = (Offset::ZERO, lane.partition.end());
-            while moved < max {
-                at = lane.lock().ledger.first_open(at);
-                if at >= end {
-                    break;
-                }
-                let (stored, next) = lane.read(at)?;
-                if next <= at {
-                    break;
-                }
-                at = next;
-                let mut rest = stored;
-                while !rest.is_empty() && moved < max {
-                    let most = usize::try_from(max - moved).unwrap_or(usize::MAX);
-                    let most = most.min(at_once).max(1);
-                    let bytes = self.env.load_bytes_max(MOVE_BYTES);
-                    let later = rest.split_off(first_load(&rest, most, bytes));
-                    moved += self.move_some(lane, target, rest, wanted)?;
-                    rest = later;
-                    pause(moved);
-                }
-            }
-        }
-        self.signal.notify();
-        Ok(moved)
-    }
-
-    fn move_some(
-        &self,
-        lane: &Lane,
-        target: &Self,
-        stored: Vec<Stored>,
-        wanted: &mut dyn FnMut(&Browsed) -> bool,
-    ) -> Result<u64> {
-        // Without the lock: who chooses may want to know more of the queue.
-        let open = self.open_among(lane, stored.clone()).into_iter();
-        let chosen: BTreeSet<_> = open
-            .filter(|browsed| browsed.state != MessageState::InFlight && wanted(browsed))
-            .map(|browsed| browsed.id.offset)
-            .collect();
-        let to = target.lane(target.lane_like(lane.id.partition, self))?;
-        let (mut state, mut to_state) = lock_both(lane, to);
-        let free = |at| !state.ledger.is_done(at) && !state.ledger.is_in_flight(at);
-        let mut moved = stored;
-        moved.retain(|stored| chosen.contains(&stored.offset) && free(stored.offset));
-        if moved.is_empty() {
-            return Ok(0);
-        }
-        let origins: Vec<_> = moved
-            .iter()
-            .map(|stored| format!("{}/{}", self.name, lane.message(stored.offset)))
-            .collect();
-        let records = moved.iter().zip(&origins);
-        let records: Vec<_> = records
-            .map(|(stored, origin)| self.moved_record(stored, origin))
-            .collect();
-        let all: Vec<_> = records.iter().collect();
-        let done = done_each(moved.iter().map(|stored| stored.offset));
-        let expire = |at: &Appended| self.expiries(&moved, at.offset);
-        let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
-        let entries = |appended: &[Appended]| {
-            let expire = appended.first().map(expire).unwrap_or_default();
-            let lanes = [(lane.id, done.clone()), (to.id, expire)].into_iter();
-            let changed = lanes.filter(|(_, changes)| !changes.is_empty());
-            changed
-                .map(|(id, changes)| Entry::Ledger(id, changes))
-                .collect()
-        };
-        let accepted = self.env.commit(&[part], self.own_how(), entries)?;
-        state.apply(&done);
-        let expire = accepted.appended.first().map(expire).unwrap_or_default();
-        to_state.apply(&expire);
-        for change in &expire {
-            self.env.note(to.id, change);
-        }
-        drop((state, to_state));
-        let count = to_u64(moved.len());
-        self.shorten(count);
-        target.lengthen(count);
-        if let Some(handle) = accepted.handle {
-            handle.wait(self.env.parts.wal()?)?;
-        }
-        Ok(count)
-    }
-
-    /// A message as it is moved. Where it was sent first, how often it died and
-    /// when it expires stay with it; the rest of what it died of does not.
-    fn moved_record<'r>(&self, stored: &'r Stored, origin: &'r String) -> Record<'r> {
-        // Headers of a topic's records are not the engine's.
-        let stays = [ORIGIN, DEDUP_ID, EXPIRES, DEAD_COUNT];
-        let record = carried(stored, 1, |name| {
-            !name.starts_with(RESERVED_PREFIX) || (self.owns() && stays.contains(&name))
-        });
-        if self.owns() && stored.header(ORIGIN).is_some() {
-            return record;
-        }
-        record.header(ORIGIN, origin)
-    }
-
-    /// When messages expire, once they lie at `first` and behind it.
-    fn expiries(&self, moved: &[Stored], first: Offset) -> Vec<Change> {
-        let own = moved.iter().enumerate().filter(|_| self.owns());
-        let expiries = own.filter_map(|(n, stored)| {
-            let due = stored.expires()?;
-            let offset = first.saturating_add(to_u64(n));
-            Some(Change::Expires { offset, due })
-        });
-        expiries.collect()
-    }
-}
-
-/// Locks two lanes in the order of their ids, as everybody does.
-fn lock_both<'l>(
-    one: &'l Lane,
-    other: &'l Lane,
-) -> (FairMutexGuard<'l, LaneState>, FairMutexGuard<'l, LaneState>) {
-    if one.id < other.id {
-        let first = one.lock();
-        (first, other.lock())
-    } else {
-        let first = other.lock();
-        (one.lock(), first)
-    }
-}
-
-fn first_load(stored: &[Stored], most: usize, bytes_max: u64) -> usize {
-    let mut bytes = 0;
-    let fits = stored
-        .iter()
-        .take(MOVE_MESSAGES.min(most))
-        .take_while(|stored| {
-            bytes += stored.bytes() + MOVED_BYTES;
-            bytes <= bytes_max
-        });
-    fits.count().max(1)
 }
 
 fn seen(lane: &Lane, ledger: &super::ledger::Ledger, stored: Stored) -> Browsed {

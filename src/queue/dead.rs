@@ -9,6 +9,7 @@ use super::message::{
     DEAD_COUNT, DEAD_DELIVERIES, DEAD_ERROR, DEAD_FIRST, DEAD_LAST, DEAD_QUEUE, DEAD_REASON,
     EXPIRES, ORIGIN, number,
 };
+use super::work::{Later, Load};
 use super::{DeadReason, DeathNote, Message, MessageId, QueueState};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
@@ -16,7 +17,7 @@ use crate::format::ledger::Change;
 use crate::format::{HEADERS_MAX, Record};
 use crate::ids::{Offset, Timestamp, to_u64};
 use crate::options::Durability;
-use crate::partition::{How, Part, Picked};
+use crate::partition::How;
 use crate::wal::CommitHandle;
 
 /// Bytes of an error's text that a dead letter keeps.
@@ -160,11 +161,11 @@ impl QueueState {
                 let records: Vec<_> = records
                     .map(|(dead, text)| self.letter(dead, text))
                     .collect();
-                let all: Vec<_> = records.iter().collect();
-                // One lane for all: what died together keeps its order.
-                let to = target.lane(target.lane_like(lane.id.partition, self))?;
-                let part = Part::new(&to.partition, target.terms_inside(), Picked::Some(&all));
-                let accepted = self.env.commit(&[part], how, |_| entry())?;
+                let from = lane.id.partition;
+                let from = records.iter().map(|it| (from, it, Later::default()));
+                let loads = target.arrivals(self, from)?;
+                let parts: Vec<_> = loads.iter().map(Load::part).collect();
+                let accepted = self.env.commit(&parts, how, |_| entry())?;
                 target.lengthen(to_u64(dead.len()));
                 accepted
             }
@@ -174,15 +175,36 @@ impl QueueState {
         Ok(accepted.handle)
     }
 
-    /// The lane here that has the priority of lane `number` of another queue.
-    pub(super) fn lane_like(&self, number: u32, other: &Self) -> u32 {
+    /// Where messages go that come from lanes of another queue: with their
+    /// priority, and to the shard of their order key. What comes from one lane and
+    /// has no key stays together.
+    pub(super) fn arrivals<'w>(
+        &'w self,
+        from: &Self,
+        records: impl Iterator<Item = (u32, &'w Record<'w>, Later)>,
+    ) -> Result<Vec<Load<'w>>> {
+        let mut loads = Vec::new();
+        for (place, (number, record, later)) in records.enumerate() {
+            let lane = self.lane(self.lane_like(number, from, record))?;
+            let load = Load::of_lane(&mut loads, lane, self.terms_inside());
+            load.push(place, record, later);
+        }
+        loads.sort_by_key(|load| load.partition.id);
+        Ok(loads)
+    }
+
+    /// The lane here for a message that comes from lane `number` of another queue.
+    pub(super) fn lane_like(&self, number: u32, other: &Self, record: &Record<'_>) -> u32 {
         let (mine, theirs) = (self.options(), other.options());
         let priority = if other.owns() {
             number / theirs.shards
         } else {
             0
         };
-        let shard = number % mine.shards;
+        let shard = match record.key_bytes() {
+            Some(_) => self.topic.route(record, mine.shards),
+            None => number % mine.shards,
+        };
         priority.min(u32::from(mine.priority_max)) * mine.shards + shard
     }
 
@@ -222,18 +244,19 @@ impl QueueState {
                     .header(DEAD_COUNT, "1")
             })
             .collect();
-        let all: Vec<_> = letters.iter().collect();
-        let priority = messages
-            .first()
-            .map_or(0, |message| u32::from(message.priority));
-        let lane = target.lane(target.lane_like(priority * self.options().shards, self))?;
-        let part = Part::new(&lane.partition, target.terms_inside(), Picked::Some(&all));
+        let shards = self.options().shards;
+        let from = messages.iter().zip(&letters).map(|(message, letter)| {
+            let lane = u32::from(message.priority) * shards;
+            (lane, letter, Later::default())
+        });
+        let loads = target.arrivals(self, from)?;
+        let parts: Vec<_> = loads.iter().map(Load::part).collect();
         let how = How {
             durability: self.options().durability.max(Durability::Buffered),
             codec: self.options().codec,
             detached: false,
         };
-        let accepted = self.env.commit(&[part], how, |_| Vec::new())?;
+        let accepted = self.env.commit(&parts, how, |_| Vec::new())?;
         target.lengthen(to_u64(messages.len()));
         match accepted.handle {
             Some(handle) => handle.wait(self.env.parts.wal()?),

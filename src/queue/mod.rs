@@ -37,6 +37,7 @@ mod info;
 mod lane;
 pub(crate) mod ledger;
 pub(crate) mod message;
+mod moving;
 pub(crate) mod offsets;
 mod oldest;
 mod once;

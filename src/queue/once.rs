@@ -34,7 +34,7 @@ impl<'m> Sorted<'m> {
             ids: 0,
             newest: Lsn::ZERO,
         };
-        // A message that is in memory only answers for none that is to stay.
+        // What dies with the process does not stand for what must not.
         let transient = how.durability == Durability::Transient;
         for message in messages {
             let hash = message.dedup_id.map(|id| hash(id.as_bytes()));

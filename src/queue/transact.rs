@@ -241,7 +241,7 @@ fn place_record<'w>(
             load.push(place, record, Later::of(message, now));
         }
         (Step::Bury { queue, answer, .. }, Some((_, _, Some(target)))) => {
-            let lane = lane_of(target, target.lane_like(answer.id.lane, queue))?;
+            let lane = lane_of(target, target.lane_like(answer.id.lane, queue, record))?;
             let load = Load::of_lane(loads, lane, target.terms_inside());
             load.push(place, record, Later::default());
         }

@@ -107,9 +107,13 @@ impl<'w> Load<'w> {
         self.laters.push(later);
     }
 
+    pub(super) fn part(&self) -> Part<'_, 'w> {
+        Part::new(self.partition, self.terms, Picked::Some(&self.records))
+    }
+
     /// What the ledger and the timers are told, once it is known where the
     /// messages go.
-    fn changes(&self, appended: &Appended) -> Vec<Change> {
+    pub(super) fn changes(&self, appended: &Appended) -> Vec<Change> {
         let mut changes = Vec::new();
         for (n, later) in self.laters.iter().enumerate() {
             let offset = appended.offset.saturating_add(to_u64(n));
@@ -164,7 +168,7 @@ pub(super) struct Work<'w> {
     pub(super) settlings: Vec<Settling<'w>>,
 }
 
-type Locked<'w> = Vec<(PartitionId, FairMutexGuard<'w, LaneState>)>;
+pub(super) type Locked<'w> = Vec<(PartitionId, FairMutexGuard<'w, LaneState>)>;
 
 impl Work<'_> {
     /// Commits it. Consumers are told by the caller.
@@ -186,11 +190,7 @@ impl Work<'_> {
                 }
             }
         }
-        let parts: Vec<_> = self
-            .loads
-            .iter()
-            .map(|load| Part::new(load.partition, load.terms, Picked::Some(&load.records)))
-            .collect();
+        let parts: Vec<_> = self.loads.iter().map(Load::part).collect();
         let plain = self.settlings.is_empty() && !self.loads.iter().any(Load::has_laters);
         let accepted = if plain {
             commit_together(&parts, how)?
@@ -220,13 +220,7 @@ impl Work<'_> {
         let loads = self.loads.iter().filter(|load| load.changes_lane());
         let loads = loads.filter_map(|load| load.lane);
         let settled = self.settlings.iter().map(|settling| settling.lane);
-        let mut lanes: Vec<_> = loads.chain(settled).collect();
-        lanes.sort_by_key(|lane| lane.id);
-        lanes.dedup_by_key(|lane| lane.id);
-        lanes
-            .into_iter()
-            .map(|lane| (lane.id, lane.lock()))
-            .collect()
+        lock_all(loads.chain(settled))
     }
 
     /// What the ledgers are told.
@@ -263,7 +257,18 @@ impl Work<'_> {
     }
 }
 
-fn find<'l>(locked: &'l mut Locked<'_>, id: PartitionId) -> &'l mut LaneState {
+/// Locks lanes in the order of their ids, as everybody does.
+pub(super) fn lock_all<'w>(lanes: impl Iterator<Item = &'w Lane>) -> Locked<'w> {
+    let mut lanes: Vec<_> = lanes.collect();
+    lanes.sort_by_key(|lane| lane.id);
+    lanes.dedup_by_key(|lane| lane.id);
+    lanes
+        .into_iter()
+        .map(|lane| (lane.id, lane.lock()))
+        .collect()
+}
+
+pub(super) fn find<'l>(locked: &'l mut Locked<'_>, id: PartitionId) -> &'l mut LaneState {
     let found = locked.iter_mut().find(|(lane, _)| *lane == id);
     &mut found.expect("every lane that is changed was locked").1
 }

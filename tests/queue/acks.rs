@@ -130,6 +130,32 @@ fn ack_through_takes_all_that_was_delivered_before_and_no_more() {
 }
 
 #[test]
+fn a_range_is_acknowledged_as_far_as_this_consumer_holds_it() {
+    let (_world, queue) = World::with(QueueOptions::default().shards(2));
+    send_numbers(&queue, 1);
+    for _ in 0..9 {
+        send(&queue, &["x", "y"]);
+    }
+    let (one, other) = (worker(&queue), worker(&queue));
+    let mut mine: Vec<_> = take(&one, 6);
+    let _theirs = take(&other, 4);
+    mine.extend(take(&one, 9));
+    let id = |text: &str| text.parse().unwrap();
+    let of_lane: Vec<_> = mine.iter().filter(|it| it.id().lane == 0).collect();
+    let within = of_lane
+        .iter()
+        .filter(|it| (2..=5).contains(&it.id().offset.get()));
+    let within = within.count();
+    assert_eq!(one.ack_range(id("0-2"), id("0-5")).unwrap(), within);
+    assert_eq!(one.ack_range(id("0-2"), id("0-5")).unwrap(), 0);
+    assert_eq!(one.held() as usize, mine.len() - within);
+    assert_eq!(one.ack_range(id("0-5"), id("0-2")).unwrap(), 0);
+    let apart = one.ack_range(id("0-2"), id("1-5"));
+    fails(apart, ErrorKind::Invalid, &["different lanes"]);
+    assert!(one.ack_range(id("99-0"), id("99-5")).is_err());
+}
+
+#[test]
 fn ack_through_a_delivery_that_is_not_this_consumers_changes_nothing() {
     let (world, queue) = World::with(QueueOptions::default());
     let elsewhere = world.create("elsewhere", QueueOptions::default());

@@ -172,6 +172,19 @@ fn a_message_is_not_seen_before_its_send_is_durable() {
 }
 
 #[test]
+fn a_send_can_be_waited_for_some_time() {
+    let (_world, queue) = World::with(QueueOptions::default());
+    let message = [Message::new("a")];
+    let ticket = queue
+        .send_nowait(&message, &SendOptions::default())
+        .unwrap();
+    assert!(ticket.wait_timeout(secs(60)).unwrap());
+    assert!(ticket.wait_timeout(secs(0)).unwrap(), "again");
+    assert_eq!(ticket.wait().unwrap().len(), 1);
+    assert_eq!(take_bodies(&worker(&queue), 9), ["a"]);
+}
+
+#[test]
 fn a_ticket_that_is_dropped_sends_nevertheless() {
     let (world, queue) = World::with(QueueOptions::default());
     drop(

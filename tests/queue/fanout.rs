@@ -209,6 +209,47 @@ fn a_subscription_has_leases_retries_and_dead_letters_like_a_queue() {
 }
 
 #[test]
+fn what_was_acknowledged_can_be_replayed_and_stays_so_over_a_restart() {
+    let mut world = World::new();
+    let events = topic(&world.engine, "events");
+    let queue = subscribe(&world, "all", Filter::default().exists("kind"), false);
+    publish(&events, &[("1", "a"), ("2", "a"), ("3", "a")]);
+    events.append(&Record::new("unwanted")).unwrap();
+    let consumer = worker(&queue);
+    let taken = take(&consumer, 9);
+    for it in &taken {
+        it.ack().unwrap();
+    }
+    let mut ids: Vec<_> = [2, 0].map(|n: usize| taken[n].id()).into();
+    ids.push("0-3".parse().unwrap());
+    queue.replay(&ids).unwrap();
+    assert_eq!(
+        queue.replay(&ids[..2]).unwrap(),
+        0,
+        "they are not done any more"
+    );
+    assert_eq!(browse_bodies(&queue), ["1", "3"]);
+    fails(taken[0].ack(), ErrorKind::Invalid, &["not delivered"]);
+    drop((taken, consumer));
+    world.kill();
+    let queue = world.queue("all");
+    let consumer = worker(&queue);
+    let again = take(&consumer, 9);
+    assert_eq!(bodies(&again), ["1", "3"]);
+    again[1].ack().unwrap();
+    drop((again, consumer));
+    world.engine.checkpoint().unwrap();
+    world.kill();
+    assert_eq!(take_bodies(&worker(&world.queue("all")), 9), ["1"]);
+
+    let gone = world.queue("all").replay(&["0-9".parse().unwrap()]);
+    fails(gone, ErrorKind::OutOfRange, &["0-9"]);
+    let own = world.create("own", QueueOptions::default());
+    let own = own.replay(&["0-0".parse().unwrap()]);
+    fails(own, ErrorKind::Invalid, &["owns its messages"]);
+}
+
+#[test]
 fn each_partition_is_a_shard() {
     let world = World::new();
     let options = TopicOptions::default().partitions(3);

@@ -218,6 +218,37 @@ fn moving_takes_those_that_were_chosen_with_all_they_have() {
 }
 
 #[test]
+fn what_is_moved_or_dead_goes_to_the_shard_of_its_key() {
+    let world = World::new();
+    let dead = world.create("dead", QueueOptions::default().shards(4));
+    let other = world.create("other", QueueOptions::default().shards(4));
+    let queue = world.create("jobs", QueueOptions::default().dead_letter("dead"));
+    let keys: Vec<_> = (0..12).map(|n| format!("key {n}")).collect();
+    for key in keys.iter().chain(&keys) {
+        queue.send(&Message::new(key).order_key(key)).unwrap();
+    }
+    assert_eq!(queue.move_to(&other, 12, |_| true).unwrap(), 12);
+    let consumer = worker(&queue);
+    for taken in take(&consumer, 99) {
+        let mut tx = world.engine.transaction();
+        if taken.id().offset.get() % 2 == 0 {
+            tx.dead_letter(&taken, None).commit().map(drop).unwrap();
+        } else {
+            taken.dead_letter(None).unwrap();
+        }
+    }
+    for target in [&dead, &other] {
+        let seen = browse(target);
+        assert_eq!(seen.len(), 12);
+        for seen in seen {
+            let key = text(seen.order_key.as_ref().unwrap());
+            let sent = target.send(&Message::new("x").order_key(&key)).unwrap();
+            assert_eq!(seen.id.lane, sent.lane, "{key}");
+        }
+    }
+}
+
+#[test]
 fn moving_thousands_keeps_their_order_and_loses_none() {
     let (mut world, queue) = World::with(QueueOptions::default());
     let other = world.create("other", QueueOptions::default());

@@ -30,6 +30,7 @@ mod fanout;
 mod leases;
 mod length;
 mod looking;
+mod model;
 mod names;
 mod order;
 mod priorities;

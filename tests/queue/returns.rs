@@ -1,6 +1,8 @@
 //! What comes back keeps its place.
 
-use duolog::{DeadReason, Message, QueueOptions};
+use duolog::{DeadReason, ErrorKind, Message, QueueOptions};
+
+use crate::support::fails;
 
 use crate::world::{
     World, bodies, body, browse, counts, ms, secs, send, take, take_bodies, take_one, worker,
@@ -93,7 +95,7 @@ fn an_answer_after_its_consumer_is_gone_counts_until_somebody_else_has_it() {
     let consumer = worker(&queue);
     assert_eq!(take_bodies(&consumer, 9), ["b"]);
     let late = taken[1].ack().unwrap_err();
-    assert_eq!(late.kind(), duolog::ErrorKind::Fenced);
+    assert_eq!(late.kind(), ErrorKind::Fenced);
     assert_eq!(counts(&queue), (0, 1, 0));
 }
 
@@ -107,6 +109,35 @@ fn dropping_a_delivery_is_no_answer() {
     assert_eq!(counts(&queue), (0, 1, 0));
     world.pass(ms(1));
     assert_eq!(counts(&queue), (1, 0, 0));
+}
+
+#[test]
+fn many_are_given_back_at_once_with_an_answer_for_each() {
+    let (world, queue) = World::with(QueueOptions::default());
+    let elsewhere = world.create("elsewhere", QueueOptions::default());
+    send(&queue, &["a", "b", "c"]);
+    send(&elsewhere, &["x"]);
+    let consumer = worker(&queue);
+    let mut taken = take(&consumer, 3);
+    taken[1].ack().unwrap();
+    let results = consumer
+        .nack_all(&taken, Some(secs(5)), Some("later"))
+        .unwrap();
+    assert!(results[0].is_ok() && results[2].is_ok());
+    fails(results[1].clone(), ErrorKind::Fenced, &["it is done"]);
+    assert_eq!((counts(&queue), consumer.held()), ((0, 0, 2), 0));
+    world.pass(secs(5));
+    let again = take(&consumer, 3);
+    assert_eq!(bodies(&again), ["a", "c"]);
+    assert!(again.iter().all(|it| it.deliveries() == 2));
+
+    let foreign = worker(&elsewhere);
+    taken.clear();
+    taken.extend(again);
+    taken.extend(take(&foreign, 1));
+    let wrong = consumer.nack_all(&taken, None, None);
+    fails(wrong, ErrorKind::Invalid, &["another queue"]);
+    assert_eq!(counts(&queue), (0, 2, 0));
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Consumer {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "delivery of message {} is from another queue, {:?}; acknowledge it there",
+            "delivery of message {} is from another queue, {:?}; answer for it there",
             delivery.id(),
             delivery.queue().name
         )))
@@ -214,13 +214,17 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `Closed`, `Poisoned`: then some may not be counted.
+    /// `Invalid` for a delivery of another queue, and none is given back; `Closed`,
+    /// `Poisoned`: then some may not be counted.
     pub fn nack_all(
         &self,
         deliveries: &[Delivery],
         delay: Option<Duration>,
         error: Option<&str>,
     ) -> Result<Vec<Result<()>>> {
+        for delivery in deliveries {
+            self.check_queue(delivery)?;
+        }
         let mut results = Vec::with_capacity(deliveries.len());
         let mut handles = Vec::new();
         for delivery in deliveries {

@@ -168,7 +168,6 @@ impl Delivery {
     ///
     /// `Invalid` for a delay of more than 100 years; as [`Self::ack`].
     pub fn nack_with(&self, delay: Option<Duration>, error: Option<&str>) -> Result<()> {
-        check_span("delay", delay)?;
         self.fail(Verdict::Nack {
             delay,
             error: error.map(str::to_owned),
@@ -229,6 +228,9 @@ impl Delivery {
     fn begin(&self, verdict: Verdict) -> Result<Option<CommitHandle>> {
         let queue = &self.consumer.queue;
         self.consumer.shared().check_open()?;
+        if let Verdict::Nack { delay, .. } = &verdict {
+            check_span("delay", *delay)?;
+        }
         let durability = self.consumer.state.durability(queue);
         let (stored, deliveries) = (&self.taken.stored, self.taken.deliveries);
         queue.fail(self.answer(), stored, deliveries, verdict, durability)
