@@ -791,11 +791,11 @@ impl World {
         };
         let fate = |key: &Key, to: &String| {
             let life = self.model.messages[key].now().clone();
-            life.map(|_| Life {
+            life.map(|life| Life {
                 queue: to.clone(),
                 failures: 0,
                 due: None,
-                expires: None,
+                expires: life.expires,
                 death: None,
                 logged: true,
             })
