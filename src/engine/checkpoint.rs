@@ -46,8 +46,10 @@ impl Shared {
         let wal = self.env.wal()?;
         self.reclaim()?;
         self.seal_all()?;
+        // Before the cut: a run has no timer of a queue that the snapshot lacks.
+        self.store_timers()?;
         let (lsn, mut snapshot) = self.take_stock()?;
-        let turn = self.save_queues(&mut snapshot)?;
+        let turn = self.save_queues(&mut snapshot);
         // What was saved of queues may be of frames behind the cut: durable
         // before the snapshot is, or it would know of what never happened.
         wal.sync()?;
@@ -166,16 +168,7 @@ impl Shared {
     /// the lane, so that every delay that is saved has a timer that is saved. Nor
     /// does any fire meanwhile. A timer without its delay is ignored; a delay
     /// without its timer would wait for ever.
-    fn save_queues(&self, snapshot: &mut Snapshot) -> Result<Turn> {
-        self.rewrite_timers(Timers::begin_spill)?;
-        match self.rewrite_timers(Timers::begin_merge) {
-            // Who waits for those timers is told. The runs stay as they are, and
-            // the snapshot lists them.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.event(&format!("runs of timers cannot be merged: {error}"));
-            }
-            other => other?,
-        }
+    fn save_queues(&self, snapshot: &mut Snapshot) -> Turn {
         // A lane that came after the cut is in the log with all that it has.
         let partitions: HashMap<_, _> = snapshot
             .topics
@@ -192,7 +185,26 @@ impl Shared {
         }
         let saved = lock(&self.queues.timers).save();
         snapshot.timers = saved.state;
-        Ok(saved.turn)
+        // A queue that is younger than the cut is made by the log, with the timers
+        // of what the log has. Those of other messages would fire for whoever has
+        // their offsets then.
+        let fresh = &mut snapshot.timers.fresh;
+        fresh.retain(|timer| listed.contains(&timer.partition.topic));
+        saved.turn
+    }
+
+    /// Writes timers that are many to a run, and merges runs that are many.
+    fn store_timers(&self) -> Result<()> {
+        self.rewrite_timers(Timers::begin_spill)?;
+        match self.rewrite_timers(Timers::begin_merge) {
+            // Who waits for those timers is told. The runs stay as they are, and
+            // the snapshot lists them.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.event(&format!("runs of timers cannot be merged: {error}"));
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Writes timers to disk while others are added and taken.
