@@ -3,10 +3,10 @@
 //!
 //! A change is absolute: it says how things are, not by how much they differ,
 //! so that replaying it twice is replaying it once. A saved ledger has what
-//! outlives the process: what is done, delayed, and how often which failed.
+//! outlives the process: what is done, what waits, and how often which failed.
 //! Leases are in neither. docs/format.md section 7.4.
 
-mod done;
+mod runs;
 
 use std::fmt;
 
@@ -203,7 +203,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// A message that waits for its time.
+/// A message that waits for another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SavedDelay {
     pub(crate) offset: Offset,
@@ -231,8 +231,16 @@ pub(crate) struct LedgerState {
     ///
     /// Invariant: above the floor, rising; no two of them touch.
     pub(crate) done: Vec<(Offset, Offset)>,
+    /// Sent with a delay that is not over, and never failed: a timer knows until
+    /// when. As `done`.
+    ///
+    /// Invariant: from the floor on, rising; no two of them touch, and none is
+    /// done.
+    pub(crate) sleeping: Vec<(Offset, Offset)>,
+    /// To be tried again at a time of their own.
+    ///
     /// Invariant, here and in `failures`: offsets rise, from the floor on, and
-    /// none is done.
+    /// none is done or sleeps.
     pub(crate) delayed: Vec<SavedDelay>,
     pub(crate) failures: Vec<SavedFailures>,
 }
@@ -246,7 +254,8 @@ impl LedgerState {
         put_varint(out, u64::from(self.id.topic.get()));
         put_varint(out, u64::from(self.id.partition));
         put_offset(out, self.floor);
-        done::encode(self.floor, &self.done, out);
+        runs::encode(self.floor, &self.done, out);
+        runs::encode(self.floor, &self.sleeping, out);
         put_varint(out, to_u64(self.delayed.len()));
         let (mut at, mut due) = (self.floor, 0);
         for delay in &self.delayed {
@@ -274,7 +283,8 @@ impl LedgerState {
         let state = Self {
             id,
             floor,
-            done: done::decode(floor, cursor)?,
+            done: runs::decode(floor, cursor)?,
+            sleeping: runs::decode(floor, cursor)?,
             delayed: split_delayed(floor, cursor)?,
             failures: split_failed(floor, cursor)?,
         };
@@ -283,44 +293,72 @@ impl LedgerState {
 
     /// What the fields promise of each other.
     fn check(&self) -> Result<(), DecodeError> {
-        let mut end = self.floor;
-        for &(from, to) in &self.done {
-            if from <= end || to <= from {
-                return Err(unordered("first offset of a run that is done", from));
-            }
-            end = to;
-        }
+        let next = self.floor.saturating_add(1);
+        check_rise("first offset of a run that is done", &self.done, next)?;
+        let what = "first offset of a run that sleeps";
+        check_rise(what, &self.sleeping, self.floor)?;
+        check_apart(what, self.sleeping.iter().copied(), &self.done)?;
         let delayed = self.delayed.iter().map(|delay| delay.offset);
         self.check_open("offset that is delayed", delayed)?;
         let failures = self.failures.iter().map(|failed| failed.offset);
         self.check_open("offset that failed", failures)
     }
 
-    /// Offsets that rise, from the floor on, and are not done.
+    /// Offsets that rise, from the floor on, and are neither done nor sleep.
     fn check_open(
         &self,
         what: &'static str,
-        offsets: impl Iterator<Item = Offset>,
+        offsets: impl Iterator<Item = Offset> + Clone,
     ) -> Result<(), DecodeError> {
-        let mut runs = self.done.iter().peekable();
         let mut least = self.floor;
-        for offset in offsets {
-            while runs.next_if(|run| run.1 <= offset).is_some() {}
-            let is_done = runs.peek().is_some_and(|run| run.0 <= offset);
-            if offset < least || is_done {
+        for offset in offsets.clone() {
+            if offset < least {
                 return Err(unordered(what, offset));
             }
             least = offset.saturating_add(1);
         }
-        Ok(())
+        let runs = offsets.map(|offset| (offset, offset.saturating_add(1)));
+        check_apart(what, runs.clone(), &self.done)?;
+        check_apart(what, runs, &self.sleeping)
     }
+}
+
+/// Runs that rise from `least` on and do not touch.
+fn check_rise(
+    what: &'static str,
+    runs: &[(Offset, Offset)],
+    mut least: Offset,
+) -> Result<(), DecodeError> {
+    for &(from, to) in runs {
+        if from < least || to <= from {
+            return Err(unordered(what, from));
+        }
+        least = to.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Runs that have no offset in common with `others`; both rise.
+fn check_apart(
+    what: &'static str,
+    runs: impl Iterator<Item = (Offset, Offset)>,
+    others: &[(Offset, Offset)],
+) -> Result<(), DecodeError> {
+    let mut others = others.iter().peekable();
+    for (from, to) in runs {
+        while others.next_if(|other| other.1 <= from).is_some() {}
+        if others.peek().is_some_and(|other| other.0 < to) {
+            return Err(unordered(what, from));
+        }
+    }
+    Ok(())
 }
 
 fn unordered(what: &'static str, found: Offset) -> DecodeError {
     DecodeError::Value {
         what,
         found: found.get(),
-        expected: "offsets above the floor, rising, and only once",
+        expected: "offsets from the floor on, rising, and in one list only",
     }
 }
 

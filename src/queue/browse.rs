@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::dead::{between, death_note, done_each};
 use super::lane::{Lane, Stored};
+use super::ledger::{Delay, Ledger};
 use super::{DeathNote, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::Entry;
@@ -263,10 +264,12 @@ impl QueueState {
     }
 }
 
-fn seen(lane: &Lane, ledger: &super::ledger::Ledger, stored: Stored) -> Browsed {
+fn seen(lane: &Lane, ledger: &Ledger, stored: Stored) -> Browsed {
     let at = stored.offset;
-    let state = match ledger.due(at) {
-        Some(due) => MessageState::Delayed(due),
+    let state = match ledger.delay_of(at) {
+        // Sends write it with the message.
+        Some(Delay::First) => MessageState::Delayed(stored.due().unwrap_or(stored.timestamp)),
+        Some(Delay::Retry(due)) => MessageState::Delayed(due),
         None if ledger.is_in_flight(at) => MessageState::InFlight,
         None => MessageState::Ready,
     };

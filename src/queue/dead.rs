@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::lane::{Lane, LaneState, Stored};
 use super::ledger::Failures;
 use super::message::{
-    DEAD_COUNT, DEAD_DELIVERIES, DEAD_ERROR, DEAD_FIRST, DEAD_LAST, DEAD_QUEUE, DEAD_REASON,
+    DEAD_COUNT, DEAD_DELIVERIES, DEAD_ERROR, DEAD_FIRST, DEAD_LAST, DEAD_QUEUE, DEAD_REASON, DUE,
     EXPIRES, ORIGIN, number,
 };
 use super::work::{Later, Load};
@@ -84,7 +84,7 @@ impl Texts {
 
 /// True for a header that a death writes anew, or that ends with it.
 fn is_replaced(name: &str) -> bool {
-    name.starts_with("duolog-dead-") || name == ORIGIN || name == EXPIRES
+    name.starts_with("duolog-dead-") || [ORIGIN, EXPIRES, DUE].contains(&name)
 }
 
 /// The message as its next queue gets it: body, key and headers as they were.

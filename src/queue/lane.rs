@@ -48,6 +48,16 @@ impl Stored {
         to_u64(headers.sum::<usize>() + key + self.body.len())
     }
 
+    /// When the delay that it was sent with is over, if it was sent with one.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        self.time(message::DUE)
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        let value = self.header(name)?;
+        message::number(value).map(Timestamp::from_millis)
+    }
+
     /// Hash of the order key: what the ledger knows of it.
     pub(crate) fn key_hash(&self) -> Option<u64> {
         self.key.as_deref().map(hash)
@@ -55,9 +65,7 @@ impl Stored {
 
     /// When it expires by its own time.
     pub(crate) fn expires(&self) -> Option<Timestamp> {
-        let own = self.header(message::EXPIRES);
-        own.and_then(|value| message::number(value))
-            .map(Timestamp::from_millis)
+        self.time(message::EXPIRES)
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) const RESERVED_PREFIX: &str = "duolog-";
 
 /// Time in milliseconds since 1970 at which the message expires, as decimal text.
 pub(crate) const EXPIRES: &str = "duolog-expires";
+/// Time at which the delay that it was sent with is over, in the same form.
+pub(crate) const DUE: &str = "duolog-due";
 /// Its deduplication id.
 pub(crate) const DEDUP_ID: &str = "duolog-dedup-id";
 /// Where it was sent first, `queue/id`: kept through dead letters and redrives.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::message::{DEDUP_ID, EXPIRES};
+use super::message::{DEDUP_ID, DUE, EXPIRES};
 use super::work::{Later, Load, Work};
 use super::{Message, MessageId, QueueState};
 use crate::error::{Error, ErrorKind, Result};
@@ -132,11 +132,11 @@ impl QueueState {
         until: Option<Timestamp>,
     ) -> Result<Sent> {
         let now = self.env.parts.clock.now();
-        let texts = messages.iter().map(|message| expiry_text(message, now));
+        let texts = messages.iter().map(|message| Times::of(message, now));
         let texts: Vec<_> = texts.collect();
         let whole = messages.iter().zip(&texts);
         let whole: Vec<_> = whole
-            .map(|(message, text)| complete(message, text.as_ref()))
+            .map(|(message, times)| complete(message, times))
             .collect();
         let mut loads = Vec::new();
         self.load(messages, &whole, now, until, &mut loads)?;
@@ -288,15 +288,31 @@ pub(super) fn after(now: Timestamp, span: Duration) -> Timestamp {
     now.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
 }
 
-pub(super) fn expiry_text(message: &Message<'_>, now: Timestamp) -> Option<String> {
-    let ttl = message.ttl?;
-    Some(after(now, ttl).millis().to_string())
+/// The times of a message as its headers have them.
+#[derive(Default)]
+pub(super) struct Times {
+    due: Option<String>,
+    expires: Option<String>,
+}
+
+impl Times {
+    pub(super) fn of(message: &Message<'_>, now: Timestamp) -> Self {
+        let text = |at: Timestamp| at.millis().to_string();
+        let later = Later::of(message, now);
+        Self {
+            due: later.due.map(text),
+            expires: later.expires.map(text),
+        }
+    }
 }
 
 /// The record of a message, with what the engine adds.
-pub(super) fn complete<'m>(message: &'m Message<'_>, expiry: Option<&'m String>) -> Record<'m> {
+pub(super) fn complete<'m>(message: &'m Message<'_>, times: &'m Times) -> Record<'m> {
     let mut record = message.record.clone();
-    if let Some(text) = expiry {
+    if let Some(text) = &times.due {
+        record = record.header(DUE, text);
+    }
+    if let Some(text) = &times.expires {
         record = record.header(EXPIRES, text);
     }
     if let Some(id) = message.dedup_id {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::browse::{Browsed, MessageState};
 use super::dead::Dead;
 use super::lane::{Lane, Stored};
 use super::send::after;
@@ -18,6 +19,9 @@ use crate::timers::{Timer, TimerKind};
 
 /// Timers that one step lets go, and leases of a lane that it ends.
 pub(super) const RELEASE_MAX: usize = 1024;
+
+/// Messages that are read to find out whether one is overdue.
+const OVERDUE_LOOK_MAX: u32 = 1024;
 
 /// Time between two looks for messages that are too old.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -215,9 +219,19 @@ impl QueueState {
         Ok(did)
     }
 
-    /// True if a message is still delayed although its time has come.
+    /// True if a message is still delayed although its time has come, or if that
+    /// is not known: the messages say when it comes, and this reads 1024 of them
+    /// at most. For who is told of trouble with timers.
     pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
-        self.used().any(|lane| lane.lock().ledger.is_overdue(now))
+        let mut looked = 0;
+        let mut overdue = |seen: &Browsed| {
+            looked += 1;
+            let late = matches!(seen.state, MessageState::Delayed(due) if due <= now);
+            late || looked > OVERDUE_LOOK_MAX
+        };
+        let delayed = self.used().any(|lane| lane.lock().ledger.delayed() > 0);
+        let found = delayed.then(|| self.browse(None, 1, &mut overdue));
+        found.is_some_and(|found| found.map_or(true, |found| !found.is_empty()))
     }
 
     /// Monotonic time at which the first lease ends here.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::dead::{Dead, Texts};
 use super::lane::{Lane, Stored};
-use super::send::{Reserved, complete, expiry_text};
+use super::send::{Reserved, Times, complete};
 use super::settle::Answer;
 use super::work::{Later, Load, Settling, Work};
 use super::{DeadReason, Message, MessageId, QueueEnv, QueueState};
@@ -62,7 +62,7 @@ pub(crate) struct Done {
 
 /// What a step adds to its record, kept for as long as the commit takes.
 struct Extra {
-    expiry: Option<String>,
+    times: Times,
     dead: Option<(Dead, Texts, Option<Arc<QueueState>>)>,
 }
 
@@ -174,9 +174,9 @@ fn twice(id: MessageId) -> Error {
 
 impl Extra {
     fn of(step: &Step<'_>, now: Timestamp) -> Result<Self> {
-        let expiry = match step {
-            Step::Send { message, .. } => expiry_text(message, now),
-            _ => None,
+        let times = match step {
+            Step::Send { message, .. } => Times::of(message, now),
+            _ => Times::default(),
         };
         let Step::Bury {
             queue,
@@ -186,7 +186,7 @@ impl Extra {
             error,
         } = step
         else {
-            return Ok(Self { expiry, dead: None });
+            return Ok(Self { times, dead: None });
         };
         let lane = queue.known_lane(answer.id.lane)?;
         let failed = lane.lock().ledger.failures(answer.id.offset);
@@ -198,7 +198,7 @@ impl Extra {
         let texts = Texts::new(&dead, &queue.name, answer.id, now);
         let target = queue.dead_letter()?;
         Ok(Self {
-            expiry,
+            times,
             dead: Some((dead, texts, target)),
         })
     }
@@ -208,7 +208,7 @@ impl Extra {
 fn record_of<'r>(step: &'r Step<'_>, extra: &'r Extra) -> Option<Record<'r>> {
     match (step, &extra.dead) {
         (Step::Append { record, .. }, _) => Some(record.clone()),
-        (Step::Send { message, .. }, _) => Some(complete(message, extra.expiry.as_ref())),
+        (Step::Send { message, .. }, _) => Some(complete(message, &extra.times)),
         (Step::Bury { queue, .. }, Some((dead, texts, Some(_)))) => Some(queue.letter(dead, texts)),
         (Step::Ack { .. } | Step::Bury { .. }, _) => None,
     }

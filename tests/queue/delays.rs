@@ -6,7 +6,7 @@ use duolog::{ErrorKind, Message, MessageState, QueueOptions, SendOptions};
 use crate::support::fails;
 use crate::world::{
     EPOCH_MS, World, browse, browse_bodies, counts, ms, secs, send, take, take_bodies, take_one,
-    worker,
+    text, worker,
 };
 
 const YEAR: u64 = 366 * 24 * 3600;
@@ -172,6 +172,79 @@ fn a_delayed_message_can_be_purged_and_moved() {
     assert_eq!(queue.purge().unwrap(), 1);
     world.pass(secs(60));
     assert_eq!((counts(&queue), counts(&other)), ((0, 0, 0), (1, 0, 0)));
+}
+
+#[test]
+fn until_when_a_message_waits_is_known_through_restarts_and_retries() {
+    let (mut world, queue, _) = World::with_dead(QueueOptions::default());
+    let until = |after_ms| {
+        let due = duolog::ids::Timestamp::from_millis(EPOCH_MS + after_ms);
+        [MessageState::Delayed(due)]
+    };
+    let states = |world: &World| -> Vec<_> {
+        let seen = browse(&world.queue("jobs")).into_iter();
+        seen.map(|message| message.state).collect()
+    };
+    queue
+        .send(&Message::new("a").delay(secs(60)).ttl(secs(3600)))
+        .unwrap();
+    assert_eq!(states(&world), until(60_000));
+    world.kill();
+    assert_eq!(states(&world), until(60_000));
+    world.engine.checkpoint().unwrap();
+    world.reopen();
+    assert_eq!(states(&world), until(60_000));
+    world.pass(secs(60));
+    let consumer = worker(&world.queue("jobs"));
+    take_one(&consumer).nack_with(Some(secs(30)), None).unwrap();
+    assert_eq!(states(&world), until(90_000));
+    world.kill();
+    assert_eq!(states(&world), until(90_000), "not what it was sent with");
+    world.pass(ms(29_999));
+    assert_eq!(states(&world), until(90_000));
+    world.pass(ms(1));
+    let consumer = worker(&world.queue("jobs"));
+    let taken = take_one(&consumer);
+    let due = (EPOCH_MS + 60_000).to_string();
+    assert_eq!(text(taken.header("duolog-due").unwrap()), due);
+    taken.dead_letter(None).unwrap();
+    let letter = browse(&world.queue("dead")).remove(0);
+    assert_eq!(letter.header("duolog-due"), None);
+}
+
+#[test]
+fn a_message_of_a_transaction_waits_as_any_other() {
+    let (world, queue) = World::with(QueueOptions::default());
+    let mut tx = world.engine.transaction();
+    tx.send(&queue, Message::new("a").delay(secs(60)));
+    tx.commit().unwrap();
+    let due = duolog::ids::Timestamp::from_millis(EPOCH_MS + 60_000);
+    assert_eq!(browse(&queue)[0].state, MessageState::Delayed(due));
+    world.pass(secs(60));
+    assert_eq!(browse(&queue)[0].state, MessageState::Ready);
+}
+
+#[test]
+fn ten_thousand_delayed_messages_take_no_memory_of_the_queue_for_each() {
+    let (mut world, queue) = World::with(QueueOptions::default());
+    let before = queue.stats().unwrap().memory_bytes;
+    let messages: Vec<_> = (0..1000)
+        .map(|n| Message::new("x").delay(secs(60 + n)))
+        .collect();
+    for _ in 0..10 {
+        let sent = queue.send_batch(&messages, &SendOptions::default());
+        assert_eq!(sent.unwrap().len(), 1000);
+    }
+    let grown = queue.stats().unwrap().memory_bytes - before;
+    assert!(grown < 4096, "{grown} bytes");
+    world.engine.checkpoint().unwrap();
+    world.kill();
+    let queue = world.queue("jobs");
+    assert_eq!(counts(&queue), (0, 0, 10_000));
+    world.pass(secs(559));
+    assert_eq!(counts(&queue), (5000, 0, 5000));
+    world.pass(secs(1000));
+    assert_eq!(counts(&queue), (10_000, 0, 0));
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub(super) fn ledger() -> LedgerState {
         id: PARTITION,
         floor: Offset::new(1002),
         done: vec![(Offset::new(1004), Offset::new(1006))],
+        sleeping: vec![(Offset::new(1007), Offset::new(1009))],
         delayed: vec![SavedDelay {
             offset: Offset::new(1006),
             due: after(5000),

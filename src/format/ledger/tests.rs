@@ -50,6 +50,7 @@ fn state_of(floor: u64, done: &[(u64, u64)]) -> LedgerState {
         id: ID,
         floor: Offset::new(floor),
         done: done.iter().map(pair).collect(),
+        sleeping: Vec::new(),
         delayed: Vec::new(),
         failures: Vec::new(),
     }
@@ -61,6 +62,11 @@ fn bytes_of(state: &LedgerState) -> Vec<u8> {
     out.to_vec()
 }
 
+/// All the bytes that it needs are there, and they are no ledger.
+fn is_wrong(found: &Result<LedgerState, DecodeError>) -> bool {
+    matches!(found, Err(DecodeError::Value { .. }))
+}
+
 /// Decodes all of `bytes`.
 fn whole(bytes: &[u8]) -> Result<LedgerState, DecodeError> {
     let mut cursor = Cursor::new(bytes);
@@ -69,14 +75,20 @@ fn whole(bytes: &[u8]) -> Result<LedgerState, DecodeError> {
     Ok(state)
 }
 
-/// Runs of a sort: some far apart, some dense with holes, some many chunks.
-fn lengths() -> impl Strategy<Value = Vec<(u64, u64)>> {
+/// Runs of a sort: some far apart, some dense with holes, some many chunks. Of
+/// each its gap to the one before, its length, and whether it sleeps.
+fn lengths() -> impl Strategy<Value = Vec<(u64, u64, bool)>> {
     let one = prop_oneof![
         3 => (1..5_u64, 1..5_u64).prop_map(|run| vec![run]),
         2 => (1..9000_u64, 1..20_000_u64).prop_map(|run| vec![run]),
         2 => (1..4_u64, 1..3000_usize).prop_map(|(gap, count)| vec![(gap, 1); count]),
     ];
-    vec(one, 0..8).prop_map(|parts| parts.concat())
+    let part = (one, any::<bool>()).prop_map(|(runs, sleeps)| {
+        let runs = runs.into_iter();
+        runs.map(|(gap, len)| (gap, len, sleeps))
+            .collect::<Vec<_>>()
+    });
+    vec(part, 0..8).prop_map(|parts| parts.concat())
 }
 
 fn state() -> impl Strategy<Value = LedgerState> {
@@ -86,15 +98,26 @@ fn state() -> impl Strategy<Value = LedgerState> {
         let floor = floor.get().min(u64::MAX / 2);
         let mut at = floor;
         let mut state = state_of(floor, &[]);
-        for (gap, len) in lengths {
-            let from = at + gap;
-            at = from + len;
-            state.done.push((Offset::new(from), Offset::new(at)));
+        // All below the floor is done.
+        let mut before = false;
+        for (gap, len, sleeps) in lengths {
+            // Runs of two lists may touch.
+            let from = at + gap - u64::from(sleeps != before);
+            (at, before) = (from + len, sleeps);
+            let list = if sleeps {
+                &mut state.sleeping
+            } else {
+                &mut state.done
+            };
+            list.push((Offset::new(from), Offset::new(at)));
         }
-        let done = state.done.clone();
+        let lists = [state.done.clone(), state.sleeping.clone()];
         let is_open = |at: Offset| {
-            let run = done.partition_point(|run| run.1 <= at);
-            done.get(run).is_none_or(|run| at < run.0)
+            let has = |list: &Vec<(Offset, Offset)>| {
+                let run = list.partition_point(|run| run.1 <= at);
+                list.get(run).is_some_and(|run| run.0 <= at)
+            };
+            !lists.iter().any(has)
         };
         let mut at = floor;
         for (gap, due, key) in delayed {
@@ -244,21 +267,20 @@ fn a_change_is_as_the_document_shows_it() {
 #[test]
 fn a_saved_ledger_is_as_the_document_shows_it() {
     let mut state = state_of(10, &[(12, 14), (15, 16), (4090, 12_290)]);
-    state.delayed.push(SavedDelay {
-        offset: Offset::new(11),
-        due: Timestamp::from_millis(5),
-        key: None,
-    });
-    state.delayed.push(SavedDelay {
-        offset: Offset::new(14),
-        due: Timestamp::from_millis(4),
-        key: None,
-    });
-    state.failures.push(SavedFailures {
-        offset: Offset::new(10),
-        failures: 2,
-        first: Timestamp::from_millis(3),
-    });
+    let run = |from, to| (Offset::new(from), Offset::new(to));
+    state.sleeping = vec![run(11, 12), run(16, 19)];
+    for (offset, due, failures, first) in [(10, 5, 2, 3), (14, 4, 1, 1)] {
+        state.delayed.push(SavedDelay {
+            offset: Offset::new(offset),
+            due: Timestamp::from_millis(due),
+            key: None,
+        });
+        state.failures.push(SavedFailures {
+            offset: Offset::new(offset),
+            failures,
+            first: Timestamp::from_millis(first),
+        });
+    }
     let bytes = [
         &[7, 3, 10][..],
         // Runs at 12, 15 and 4090 of chunk 0; chunks 1 and 2; the start of 3.
@@ -266,8 +288,11 @@ fn a_saved_ledger_is_as_the_document_shows_it() {
         &[3, 0, 2],
         &[1, 0, 1, 0, 1],
         &[0],
-        &[2, 1, 10, 0, 2, 1, 0],
-        &[1, 0, 2, 6],
+        // Runs at 11 and 16 of chunk 0.
+        &[1, 0, 2, 11, 0, 4, 2],
+        &[0],
+        &[2, 0, 10, 0, 3, 1, 0],
+        &[2, 0, 2, 6, 3, 1, 3],
     ];
     assert_eq!(bytes_of(&state), bytes.concat());
 }
@@ -278,6 +303,9 @@ fn every_second_offset_takes_a_bit_not_two_bytes() {
     let bytes = bytes_of(&state_of(0, &done));
     assert!(bytes.len() < 245 * (512 + 2) + 10, "{}", bytes.len());
     assert_eq!(whole(&bytes), Ok(state_of(0, &done)));
+    let mut sleeping = state_of(0, &[]);
+    sleeping.sleeping = state_of(0, &done).done;
+    assert_eq!(bytes_of(&sleeping).len(), bytes.len());
 }
 
 #[test]
@@ -290,8 +318,8 @@ fn runs_that_take_as_much_as_the_bitmap_stay_runs() {
         bytes_of(&state_of(0, &at_most)),
         bytes_of(&state_of(0, &beyond)),
     );
-    assert_eq!((small[3], small.len()), (1, 3 + 2 + 512 + 3));
-    assert_eq!((large[3], large.len()), (2, 3 + 2 + 512 + 3));
+    assert_eq!((small[3], small.len()), (1, 3 + 2 + 512 + 4));
+    assert_eq!((large[3], large.len()), (2, 3 + 2 + 512 + 4));
 }
 
 #[test]
@@ -325,36 +353,44 @@ fn blocks_that_have_a_shorter_or_another_form_are_refused() {
             vec![1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 8, 1, 0, 0],
         ),
     ];
+    let done = |block: &[u8]| whole(&[&[7, 3, 0], block, &[0, 0, 0, 0]].concat());
+    let sleeping = |block: &[u8]| whole(&[&[7, 3, 0, 0], block, &[0, 0, 0]].concat());
     for (what, block) in cases {
-        let bytes = [&[7, 3, 0][..], &block, &[0, 0, 0]].concat();
-        let found = whole(&bytes);
-        assert!(
-            matches!(found, Err(DecodeError::Value { .. })),
-            "{what}: {found:?}"
-        );
+        let at_floor = what == "a run at the floor";
+        assert!(is_wrong(&done(&block)), "{what} is done");
+        assert_eq!(is_wrong(&sleeping(&block)), !at_floor, "{what} sleeps");
     }
-    let good = [&[7, 3, 0][..], &bitmap(0xaa), &[0, 0, 0]].concat();
-    assert!(whole(&good).is_ok(), "a bitmap that earns its place");
+    assert!(done(&bitmap(0xaa)).is_ok(), "a bitmap that earns its place");
+    assert!(sleeping(&bitmap(0x55)).is_ok(), "and from the floor on");
+    let below = whole(&[7, 3, 9, 0, 1, 0, 1, 8, 0, 0, 0, 0]);
+    assert!(is_wrong(&below), "a run below the floor sleeps: {below:?}");
 }
 
 #[test]
-fn a_message_that_is_done_is_neither_delayed_nor_has_it_failed() {
-    let done: &[u8] = &[7, 3, 0, 1, 0, 1, 5, 2, 0];
-    assert!(whole(&[done, &[1, 4, 0, 0], &[1, 8, 1, 0]].concat()).is_ok());
-    for at in 5..8 {
-        assert!(
-            whole(&[done, &[1, at, 0, 0], &[0]].concat()).is_err(),
-            "{at}"
-        );
-        assert!(
-            whole(&[done, &[0], &[1, at, 1, 0]].concat()).is_err(),
-            "{at}"
-        );
+fn a_message_that_is_done_or_sleeps_is_neither_delayed_nor_has_it_failed() {
+    let done: &[u8] = &[7, 3, 0, 1, 0, 1, 5, 2, 0, 0];
+    let sleeping: &[u8] = &[7, 3, 0, 0, 1, 0, 1, 5, 2, 0];
+    for lists in [done, sleeping] {
+        let with = |delayed: &[u8], failed: &[u8]| whole(&[lists, delayed, failed].concat());
+        assert!(with(&[1, 4, 0, 0], &[1, 8, 1, 0]).is_ok());
+        for at in 5..8 {
+            assert!(is_wrong(&with(&[1, at, 0, 0], &[0])), "{at} is delayed");
+            assert!(is_wrong(&with(&[0], &[1, at, 1, 0])), "{at} failed");
+        }
+        assert!(is_wrong(&with(&[0], &[1, 8, 0, 0])), "never failed");
     }
-    assert!(
-        whole(&[done, &[0], &[1, 8, 0, 0]].concat()).is_err(),
-        "never failed"
-    );
+}
+
+#[test]
+fn a_message_that_is_done_does_not_sleep() {
+    // 5 to 7 are done.
+    let with = |at, further| whole(&[7, 3, 0, 1, 0, 1, 5, 2, 0, 1, 0, 1, at, further, 0, 0, 0]);
+    for (at, further) in [(3, 1), (0, 4), (8, 0), (8, 120)] {
+        assert!(with(at, further).is_ok(), "{at} and {further} more");
+    }
+    for (at, further) in [(0, 5), (3, 9), (5, 0), (5, 2), (6, 0), (7, 1)] {
+        assert!(is_wrong(&with(at, further)), "{at} and {further} more");
+    }
 }
 
 #[test]
@@ -390,7 +426,7 @@ fn a_count_is_no_request_for_memory() {
     let mut count = BytesMut::new();
     put_varint(&mut count, u64::MAX);
     let head = [7, 3, 0];
-    for before in [&[0][..], &[0, 0], &[1, 0]] {
+    for before in [&[0, 0][..], &[0, 0, 0], &[1, 0], &[0, 1, 0]] {
         let bytes = [&head[..], before, &count].concat();
         let found = whole(&bytes);
         assert!(
@@ -398,7 +434,7 @@ fn a_count_is_no_request_for_memory() {
             "{found:?}"
         );
     }
-    let full = whole(&[&head[..], &[3, 1, 0xff, 0xff, 0xff, 0xff, 7, 0, 0, 0]].concat());
+    let full = whole(&[&head[..], &[3, 1, 0xff, 0xff, 0xff, 0xff, 7, 0, 0, 0, 0]].concat());
     assert_eq!(full.map(|state| state.done.len()), Ok(1));
     assert!(decode(&mut Cursor::new(&count)).is_err());
 }

@@ -59,6 +59,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         id,
         floor: Offset::new(floor),
         done: vec![(Offset::new(floor + 1 + hole), Offset::new(floor + 9 + hole))],
+        sleeping: vec![(Offset::new(floor), Offset::new(floor + 1))],
         delayed: Vec::new(),
         failures: Vec::new(),
     });

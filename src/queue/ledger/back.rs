@@ -14,6 +14,11 @@ use crate::queue::offsets::OffsetSet;
 pub(super) struct Rest {
     /// Below the cursor and ready to go, neither in flight nor delayed.
     pub(super) returned: OffsetSet,
+    /// Sent with a delay that is not over: see [`super::delay`].
+    ///
+    /// Invariant: none of them failed, keeps a key busy, or is in `delays`.
+    pub(super) sleeping: OffsetSet,
+    /// Until when those wait that are to be tried again.
     pub(super) delays: BTreeMap<u64, Timestamp>,
     pub(super) marks: BTreeMap<u64, Mark>,
     pub(super) keys: Keys,
@@ -32,11 +37,16 @@ impl Rest {
     pub(super) fn is_empty(&self) -> bool {
         let Self {
             returned,
+            sleeping,
             delays,
             marks,
             keys,
         } = self;
-        returned.is_empty() && delays.is_empty() && marks.is_empty() && keys.is_empty()
+        returned.is_empty()
+            && sleeping.is_empty()
+            && delays.is_empty()
+            && marks.is_empty()
+            && keys.is_empty()
     }
 
     /// Below the cursor and ready again, unless another one of its key is
@@ -68,8 +78,29 @@ impl Rest {
         }
     }
 
+    pub(super) fn is_delayed(&self, at: u64) -> bool {
+        self.sleeping.contains(at) || self.delays.contains_key(&at)
+    }
+
+    /// Whether it was delayed.
+    pub(super) fn end_delay(&mut self, at: u64) -> bool {
+        self.sleeping.remove(at) || self.delays.remove(&at).is_some()
+    }
+
+    /// How many wait for their time.
+    pub(super) fn delayed(&self) -> u64 {
+        self.sleeping.len() + to_u64(self.delays.len())
+    }
+
+    /// How many of them are before `end`.
+    pub(super) fn delayed_below(&self, end: u64) -> u64 {
+        let beyond = to_u64(self.delays.range(end..).count());
+        self.sleeping.len_below(end) + to_u64(self.delays.len()) - beyond
+    }
+
     pub(super) fn forget_run(&mut self, from: u64, to: u64) {
         self.returned.remove_run(from..to);
+        self.sleeping.remove_run(from..to);
         remove_run(&mut self.delays, from, to);
         remove_run(&mut self.marks, from, to);
         for next in self.keys.forget_run(from, to) {
@@ -82,7 +113,8 @@ impl Rest {
         let delays = self.delays.len() * size_of::<(u64, Timestamp)>() * 3 / 2;
         let marks = self.marks.len() * size_of::<(u64, Mark)>() * 3 / 2;
         let own = to_u64(size_of::<Self>() + delays + marks);
-        own + self.returned.memory_bytes() + self.keys.memory_bytes()
+        let sets = self.returned.memory_bytes() + self.sleeping.memory_bytes();
+        own + sets + self.keys.memory_bytes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How many messages are what, and what the ledger takes.
 
 use super::{Ledger, Rest};
-use crate::ids::{Offset, Timestamp, to_u64};
+use crate::ids::{Offset, to_u64};
 
 impl Ledger {
     pub(crate) fn in_flight(&self) -> u64 {
@@ -14,15 +14,7 @@ impl Ledger {
     }
 
     pub(crate) fn delayed(&self) -> u64 {
-        self.rest
-            .as_ref()
-            .map_or(0, |rest| to_u64(rest.delays.len()))
-    }
-
-    /// True if one is delayed although its time has come. Looks at all.
-    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
-        let mut dues = self.rest.iter().flat_map(|rest| rest.delays.values());
-        dues.any(|due| *due <= now)
+        self.rest.as_ref().map_or(0, |rest| rest.delayed())
     }
 
     /// How many wait for their order key.
@@ -52,8 +44,8 @@ impl Ledger {
     /// that of the log: not below the cursor.
     pub(crate) fn ready(&self, end: Offset) -> u64 {
         let end = end.get();
-        let beyond = |rest: &Rest| to_u64(rest.delays.range(end..).count());
-        let delayed = self.delayed() - self.rest.as_deref().map_or(0, beyond);
+        let delayed = |rest: &Rest| rest.delayed_below(end);
+        let delayed = self.rest.as_deref().map_or(0, delayed);
         end.saturating_sub(self.floor)
             .saturating_sub(self.done.len_below(end))
             .saturating_sub(self.leases.len())

@@ -18,6 +18,7 @@
 
 mod back;
 mod counts;
+mod delay;
 mod ends;
 mod keys;
 mod lease;
@@ -29,6 +30,7 @@ use crate::queue::offsets::OffsetSet;
 use back::{Mark, Rest};
 use lease::Leases;
 
+pub(crate) use delay::Delay;
 pub(crate) use receipt::{Fence, Held, LeaseAsk, Receipt};
 
 /// Most messages that one ledger parks behind busy order keys while it looks
@@ -150,7 +152,7 @@ impl Ledger {
             return Met::Done;
         }
         if let Some(rest) = &mut self.rest
-            && rest.delays.contains_key(&at)
+            && rest.is_delayed(at)
         {
             if let Some(key) = key {
                 rest.keys.remember(at, key);
@@ -196,7 +198,7 @@ impl Ledger {
         assert!(met, "only what was met and is not done can be delivered");
         let mut failures = 0;
         if let Some(rest) = &mut self.rest {
-            assert!(!rest.delays.contains_key(&at), "its time has not come");
+            assert!(!rest.is_delayed(at), "its time has not come");
             debug_assert!(
                 !rest.keys.is_parked(at),
                 "another one of its key is before it"
@@ -297,59 +299,9 @@ impl Ledger {
             let rest = self.rest.get_or_insert_default();
             rest.mark_delivery(at, lease.nonce);
         }
-        if at < self.cursor && !self.is_done(offset) && self.due(offset).is_none() {
+        if at < self.cursor && !self.is_done(offset) && self.delay_of(offset).is_none() {
             self.rest.get_or_insert_default().come_back(at);
         }
-    }
-
-    /// The message is not ready before `due`, until it is woken. With a `key` it
-    /// keeps that busy, as a retry does; without, it is behind whoever of its
-    /// key is met meanwhile.
-    pub(crate) fn delay(&mut self, offset: Offset, due: Timestamp, key: Option<u64>) {
-        if self.is_done(offset) {
-            return;
-        }
-        let at = offset.get();
-        let lease = self.leases.close(at);
-        let rest = self.rest.get_or_insert_default();
-        if let Some(lease) = lease {
-            rest.mark_delivery(at, lease.nonce);
-        }
-        rest.returned.remove(at);
-        rest.delays.insert(at, due);
-        if let Some(next) = rest.keys.delay(at, key) {
-            rest.returned.insert(next);
-        }
-    }
-
-    /// When a delayed message is due; `None` if it is not delayed.
-    pub(crate) fn due(&self, offset: Offset) -> Option<Timestamp> {
-        let delays = &self.rest.as_ref()?.delays;
-        delays.get(&offset.get()).copied()
-    }
-
-    /// Its time has come: ready, if it still waits for `due` and no other time.
-    /// Whether it did.
-    pub(crate) fn wake(&mut self, offset: Offset, due: Timestamp) -> bool {
-        self.due(offset) == Some(due) && self.ready_now(offset)
-    }
-
-    /// A delayed message is ready before its time. Whether it was delayed.
-    pub(crate) fn ready_now(&mut self, offset: Offset) -> bool {
-        let (at, cursor) = (offset.get(), self.cursor);
-        let Some(rest) = &mut self.rest else {
-            return false;
-        };
-        if rest.delays.remove(&at).is_none() {
-            return false;
-        }
-        if at < cursor {
-            rest.come_back(at);
-        } else if let Some(next) = rest.keys.let_go(at) {
-            // It will be met in its order. Who waited for it is before it.
-            rest.returned.insert(next);
-        }
-        true
     }
 
     fn mark(&self, at: u64) -> Option<&Mark> {

@@ -4,9 +4,10 @@
 //! Open leases are in neither. At a restart, whatever was in flight is ready
 //! again at its place, and the cursor begins at the floor.
 
-use super::{Ledger, Mark};
+use super::{Delay, Ledger, Mark};
 use crate::format::ledger::{Change, LedgerState, SavedDelay, SavedFailures};
 use crate::ids::{Offset, PartitionId, Timestamp};
+use crate::queue::offsets::OffsetSet;
 
 impl Ledger {
     /// The ledger as a snapshot had it.
@@ -15,8 +16,14 @@ impl Ledger {
         for &(from, to) in &saved.done {
             ledger.done(from, to);
         }
+        if !saved.sleeping.is_empty() {
+            let sleeping = &mut ledger.rest.get_or_insert_default().sleeping;
+            for (from, to) in &saved.sleeping {
+                sleeping.insert_run(from.get()..to.get());
+            }
+        }
         for delay in &saved.delayed {
-            ledger.delay(delay.offset, delay.due, delay.key);
+            ledger.put_off(delay.offset, Delay::Retry(delay.due), delay.key);
         }
         for failed in &saved.failures {
             ledger.count(failed.offset, failed.failures, failed.first);
@@ -26,19 +33,18 @@ impl Ledger {
 
     /// The ledger as a snapshot has it, of the partition `id`.
     pub(crate) fn save(&self, id: PartitionId) -> LedgerState {
-        let runs = self.done.runs();
         let mut saved = LedgerState {
             id,
             floor: Offset::new(self.floor),
-            done: runs
-                .map(|run| (Offset::new(run.start), Offset::new(run.end)))
-                .collect(),
+            done: runs_of(&self.done),
+            sleeping: Vec::new(),
             delayed: Vec::new(),
             failures: Vec::new(),
         };
         let Some(rest) = &self.rest else {
             return saved;
         };
+        saved.sleeping = runs_of(&rest.sleeping);
         saved
             .delayed
             .extend(rest.delays.iter().map(|(at, due)| SavedDelay {
@@ -109,4 +115,10 @@ impl Ledger {
         });
         (mark.failures, mark.first) = (failures, first);
     }
+}
+
+fn runs_of(set: &OffsetSet) -> Vec<(Offset, Offset)> {
+    set.runs()
+        .map(|run| (Offset::new(run.start), Offset::new(run.end)))
+        .collect()
 }

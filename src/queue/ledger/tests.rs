@@ -18,6 +18,7 @@
 //! ```
 
 mod model;
+mod sleeping;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -428,8 +429,8 @@ fn a_consumer_that_is_gone_takes_nothing_with_it_and_nothing_is_counted() {
 #[test]
 fn a_delayed_message_waits_for_its_own_time() {
     story(
-        "send 4; delay 1 50; receive 9 -> 0 2 3; wake 1 49 -> false; wake 1 50 -> true
-         wake 1 50 -> false; receive 9 -> 1; nack 1 -> 1; delay 1 60; receive 9 ->
+        "send 4; delay 1 50; receive 9 -> 0 2 3; wake 1 50 -> true; wake 1 50 -> false
+         receive 9 -> 1; nack 1 -> 1; delay 1 60; receive 9 ->; wake 1 50 -> false
          delay 1 70; wake 1 60 -> false; wake 1 70 -> true; receive 9 -> 1",
     );
     story("send 3; delay 1 50; wake 1 50 -> true; receive 9 -> 0 1 2");
@@ -523,7 +524,7 @@ fn a_failure_that_is_replayed_ends_the_delay_before_it() {
         first,
     };
     ledger.apply(&failed);
-    assert_eq!(ledger.due(offset), None);
+    assert_eq!(ledger.delay_of(offset), None);
     ledger.done(offset, at(1));
     ledger.apply(&failed);
     assert_eq!(ledger.failures(offset), None, "done is done");

@@ -148,6 +148,7 @@ fn behind_a_damaged_block_of_timers_messages_wait_and_none_is_lost() {
         assert_eq!(others, 2, "{at}: other messages came");
         assert!(engine.run_pending().is_err(), "{at}: nobody was told");
         send(&engine, "more", 0, 1, 10);
+        send(&engine, "more", 1, 1, 1_000_000);
         store.clock.advance(Duration::from_millis(10));
         let mut more = BTreeSet::new();
         let failed = work(&engine, "more", &mut more, &at);

@@ -18,6 +18,9 @@ enum State {
         consumer: u64,
         until: u64,
     },
+    /// Since it was sent.
+    Sleeping,
+    /// To be tried again.
     Delayed(u64),
     Done,
 }
@@ -33,6 +36,12 @@ struct Row {
     failures: u32,
     first: u64,
     nonce: Option<u64>,
+}
+
+impl Row {
+    fn is_delayed(&self) -> bool {
+        matches!(self.state, State::Sleeping | State::Delayed(_))
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,7 +106,7 @@ impl Model {
         self.cursor = n + 1;
         match self.rows[n].state {
             State::Done => Met::Done,
-            State::Delayed(_) => Met::Delayed,
+            State::Sleeping | State::Delayed(_) => Met::Delayed,
             _ => {
                 self.ready(n);
                 match self.rows[n].state {
@@ -130,7 +139,7 @@ impl Model {
         self.base = self.next;
         for row in &mut self.rows {
             row.nonce = None;
-            if !matches!(row.state, State::Done | State::Delayed(_)) {
+            if row.state != State::Done && !row.is_delayed() {
                 row.state = State::Unmet;
                 row.owns = false;
             }
@@ -143,15 +152,14 @@ impl Model {
             id: ID,
             floor: at(to_u64(self.floor())),
             done: Vec::new(),
+            sleeping: Vec::new(),
             delayed: Vec::new(),
             failures: Vec::new(),
         };
         for (row, n) in self.rows.iter().zip(0..).skip(self.floor()) {
             match row.state {
-                State::Done => match saved.done.last_mut() {
-                    Some(run) if run.1 == at(n) => run.1 = at(n + 1),
-                    _ => saved.done.push((at(n), at(n + 1))),
-                },
+                State::Done => push(&mut saved.done, n),
+                State::Sleeping => push(&mut saved.sleeping, n),
                 State::Delayed(due) => saved.delayed.push(SavedDelay {
                     offset: at(n),
                     due: seconds(due),
@@ -172,6 +180,14 @@ impl Model {
 
     fn count(&self, is: impl Fn(&State) -> bool) -> u64 {
         to_u64(self.rows.iter().filter(|row| is(&row.state)).count())
+    }
+}
+
+/// Adds `n` to runs that it is behind.
+fn push(runs: &mut Vec<(Offset, Offset)>, n: u64) {
+    match runs.last_mut() {
+        Some(run) if run.1 == at(n) => run.1 = at(n + 1),
+        _ => runs.push((at(n), at(n + 1))),
     }
 }
 
@@ -340,7 +356,10 @@ impl Pair {
     fn delay(&mut self, n: usize, due: u64, keep: bool) {
         let (offset, row) = (at(to_u64(n)), &mut self.model.rows[n]);
         let key = row.key.filter(|_| keep);
-        row.state = State::Delayed(due);
+        row.state = match (key, row.failures) {
+            (None, 0) => State::Sleeping,
+            _ => State::Delayed(due),
+        };
         if !keep {
             self.model.let_go(n);
         }
@@ -435,18 +454,18 @@ impl Pair {
     }
 
     fn wake(&mut self, index: Index, early: bool) {
-        let delayed = |row: &Row| matches!(row.state, State::Delayed(_));
-        let Some(n) = self.pick(index, delayed) else {
+        let Some(n) = self.pick(index, Row::is_delayed) else {
             return;
         };
         let offset = at(to_u64(n));
         if early {
             assert!(self.ledger.ready_now(offset));
             self.log.push(Change::Ready { offset });
+        } else if let State::Delayed(due) = self.model.rows[n].state {
+            assert!(!self.ledger.wake(offset, seconds(due + 1)));
+            assert!(self.ledger.wake(offset, seconds(due)));
         } else {
-            let due = self.ledger.due(offset).unwrap();
-            assert!(!self.ledger.wake(offset, due.saturating_add(1)));
-            assert!(self.ledger.wake(offset, due));
+            assert!(self.ledger.wake(offset, seconds(self.now)));
         }
         self.model.ready(n);
     }
@@ -508,9 +527,14 @@ impl Pair {
                     (0..each).for_each(|_| replayed.apply(change));
                 }
             }
-            for delay in replayed.save(ID).delayed {
-                if self.ledger.due(delay.offset).is_none() {
-                    assert!(replayed.wake(delay.offset, delay.due));
+            for n in 0..to_u64(self.model.rows.len()) {
+                let due = match replayed.delay_of(at(n)) {
+                    Some(Delay::First) => seconds(self.now),
+                    Some(Delay::Retry(due)) => due,
+                    None => continue,
+                };
+                if self.ledger.delay_of(at(n)).is_none() {
+                    assert!(replayed.wake(at(n), due));
                 }
             }
             // What is absent is found out again by whoever meets what follows.
@@ -543,7 +567,8 @@ impl Pair {
             }
         }
         let flight = model.count(|state| matches!(state, State::Flight { .. }));
-        let delayed = model.count(|state| matches!(state, State::Delayed(_)));
+        let is_delayed = |state: &State| matches!(state, State::Sleeping | State::Delayed(_));
+        let delayed = model.count(is_delayed);
         let done = model.count(|state| *state == State::Done);
         assert_eq!(ledger.in_flight(), flight);
         assert_eq!(ledger.in_flight_bytes(), 3 * flight);

@@ -1,4 +1,5 @@
-//! The runs of a saved ledger that are done, in blocks by chunks of 4096.
+//! Runs of offsets of a saved ledger, those that are done or sleep, in blocks by
+//! chunks of 4096.
 //!
 //! ```text
 //!  +------+----------+---//---+------+----------+---//---+---+
@@ -7,7 +8,7 @@
 //!
 //!  1 runs     count, then of each: distance, further offsets
 //!  2 bitmap   512 bytes, where runs would take more
-//!  3 full     count of chunks that are done as a whole
+//!  3 full     count of chunks of which all is in the list
 //! ```
 //!
 //! Equal runs are equal bytes: of runs and bitmap the smaller one, runs if they
@@ -43,15 +44,16 @@ const _: () = assert!(BITMAP_LEN as u64 * 8 == CHUNK);
 /// From, and to inclusive, within a chunk.
 type Run = (u16, u16);
 
-/// Appends `done`, of which all lies above `floor`, rising, none touching.
-pub(super) fn encode(floor: Offset, done: &[(Offset, Offset)], out: &mut impl BufMut) {
+/// Appends `runs`, from and to exclusive: rising, none below `floor`, none
+/// touching.
+pub(super) fn encode(floor: Offset, runs: &[(Offset, Offset)], out: &mut impl BufMut) {
     let mut blocks = Blocks {
         out,
         next: floor.get() / CHUNK,
         chunk: 0,
         runs: Vec::new(),
     };
-    for &(from, to) in done {
+    for &(from, to) in runs {
         let (mut chunk, at) = split(from.get());
         // Inclusive, so that the end is in the chunk of the last one.
         let (end, last) = split(to.get() - 1);
@@ -132,17 +134,18 @@ impl<B: BufMut> Blocks<'_, B> {
     }
 }
 
+/// Decodes what [`encode`] made. That none lies below `floor` is not checked.
 pub(super) fn decode(
     floor: Offset,
     cursor: &mut Cursor<'_>,
 ) -> Result<Vec<(Offset, Offset)>, DecodeError> {
     let mut next = floor.get() / CHUNK;
-    let mut done = Vec::new();
+    let mut out = Vec::new();
     let mut after_full = false;
     loop {
         let kind = cursor.u8("kind of a block of offsets")?;
         if kind == END {
-            return Ok(done);
+            return Ok(out);
         }
         let distance = cursor.varint("distance to the next chunk")?;
         let chunk = next.checked_add(distance).filter(|at| *at <= LAST_CHUNK);
@@ -164,7 +167,7 @@ pub(super) fn decode(
                     found: count,
                     expected: "at least 1, as far as they go, up to the last chunk",
                 })?;
-                push(&mut done, chunk * CHUNK, next * CHUNK);
+                push(&mut out, chunk * CHUNK, next * CHUNK);
             }
             other => {
                 return Err(DecodeError::Value {
@@ -182,22 +185,22 @@ pub(super) fn decode(
         for run in runs {
             let [from, last] = [run.0, run.1].map(|at| chunk * CHUNK + u64::from(at));
             let to = last.checked_add(1).ok_or(DecodeError::Value {
-                what: "offset that is done",
+                what: "offset of a run",
                 found: last,
                 expected: "below 2^64 - 1",
             })?;
-            push(&mut done, from, to);
+            push(&mut out, from, to);
         }
     }
 }
 
 /// Adds a run that does not lie before the last one; one that goes on from it
 /// in the next chunk is the same run.
-fn push(done: &mut Vec<(Offset, Offset)>, from: u64, to: u64) {
+fn push(runs: &mut Vec<(Offset, Offset)>, from: u64, to: u64) {
     let (from, to) = (Offset::new(from), Offset::new(to));
-    match done.last_mut() {
+    match runs.last_mut() {
         Some(last) if last.1 == from => last.1 = to,
-        _ => done.push((from, to)),
+        _ => runs.push((from, to)),
     }
 }
 
